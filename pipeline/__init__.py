@@ -1,0 +1,1 @@
+"""One module per DVC stage: read declared inputs, call the core, write declared outputs."""

@@ -1,0 +1,34 @@
+"""Stage evaluate_subnets: every subnet with inherited weights on the validation split, with its params and MACs."""
+
+from oneshot.cost import count_macs, count_params
+from oneshot.data import load_split
+from oneshot.evaluation import score_subnets
+from oneshot.space import architecture_id
+from oneshot.tables import write_csv
+from pipeline.context import Context
+from pipeline.weights import load_supernet
+
+COLUMNS = ("architecture", "seed", "val_accuracy", "val_accuracy_inherited", "params", "macs")
+
+
+def run(context: Context) -> None:
+    machine = context.machine(context.params.compute.supernet_threads)
+    machine.claim_threads()
+    training, validation = (part.to(machine.device) for part in load_split(context.dataset_folder, context.dataset))
+    rows = []
+    for seed in context.study.seeds:
+        supernet = load_supernet(context, seed, machine)
+        scores = score_subnets(supernet.paths, training, validation, context.study.evaluate, machine)
+        for architecture, (recalibrated, inherited) in scores.items():
+            path = context.space.path(architecture)
+            rows.append(
+                {
+                    "architecture": architecture_id(architecture),
+                    "seed": seed,
+                    "val_accuracy": recalibrated,
+                    "val_accuracy_inherited": inherited,
+                    "params": count_params(path),
+                    "macs": count_macs(path, context.space.input_shape),
+                }
+            )
+    write_csv(context.paths.oneshot, COLUMNS, rows)

@@ -1,0 +1,92 @@
+"""Stage train_standalones: every architecture from scratch, each a plain network of its own, several side by side."""
+
+import itertools
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from oneshot.checkpoint import write_whole
+from oneshot.curves import follow, mean_loss
+from oneshot.data import load_split
+from oneshot.evaluation import accuracies, build_tree, predict
+from oneshot.jobs import Job, Reporter, Trained, run_jobs
+from oneshot.machine import Machine
+from oneshot.operations import Step
+from oneshot.params import Dataset, Recipe
+from oneshot.space import Architecture, architecture_id, canonical
+from oneshot.supernet import build_standalone
+from oneshot.tables import write_csv, write_json
+from oneshot.training import Epoch, train
+from pipeline.context import Context
+from pipeline.identity import stage_identity
+from pipeline.timing import timing
+
+CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    folder: Path
+    dataset: Dataset
+    path: tuple[Step, ...]
+    recipe: Recipe
+    batch_size: int
+    """Images scored at once."""
+    machine: Machine
+
+
+def run(context: Context) -> None:
+    machine = context.machine(context.params.compute.standalone_threads)
+    study, paths = context.study, context.paths
+    stage = stage_identity(context, machine)
+    pairs = itertools.product(context.space.architectures, study.seeds)
+    jobs = [_job(context, stage, machine, architecture, seed) for architecture, seed in pairs]
+    workers = context.params.compute.workers
+    results = run_jobs(train_standalone, jobs, workers, context.layout.store, context.listener)
+    rows = []
+    for finished in results:
+        job = finished.job
+        write_whole(paths.standalone_weights / job.name / f"{job.seed}.safetensors", finished.weights)
+        rows += [{"architecture": job.name, "seed": job.seed} | row for row in finished.record["curve"]]
+    write_csv(paths.standalone_curves, CURVE_COLUMNS, rows)
+    write_json(paths.standalone_timing, timing(machine, results))
+
+
+def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture: Architecture, seed: int) -> Job:
+    study = context.study
+    # By its own operations, not by its place in a space: two spaces that share an architecture share its training.
+    path = canonical(context.space.path(architecture))
+    inputs = Inputs(context.dataset_folder, context.dataset, path, study.standalone, study.evaluate.batch_size, machine)
+    identity = {
+        "stage": stage,
+        "network": [[type(step.operation).__name__, asdict(step.operation)] for step in path],
+        "recipe": inputs.recipe.model_dump(mode="json"),
+        "batch_size": inputs.batch_size,
+        "seed": seed,
+    }
+    return Job(
+        architecture_id(architecture), seed, inputs.recipe.epochs, inputs.dataset.training_size, identity, inputs
+    )
+
+
+def train_standalone(job: Job, reporter: Reporter) -> Trained:
+    inputs: Inputs = job.inputs
+    machine = inputs.machine
+    machine.claim_threads()
+    training, validation = (part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset))
+    network = machine.place(build_standalone(inputs.path, job.seed))
+    tree = build_tree({(): tuple(network)})
+
+    def forward(images: torch.Tensor, step: int) -> torch.Tensor:
+        logits: torch.Tensor = network(images)
+        return logits
+
+    def score(epoch: Epoch) -> list[dict[str, Any]]:
+        # Its batch-norm buffers saw this path alone, so they are its own and need no recalibration.
+        (accuracy,) = accuracies(predict(tree, validation, inputs.batch_size, machine), validation.labels).values()
+        return [{"epoch": epoch.number, "train_loss": mean_loss(epoch.losses), "val_accuracy": accuracy}]
+
+    epochs = train(forward, network, inputs.recipe, training, job.seed, machine, reporter.tick)
+    return follow(epochs, score, network, reporter)

@@ -1,0 +1,100 @@
+"""Stage train_supernet: one weight-sharing supernet per seed, trained path by path, with every subnet's curve."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from oneshot.checkpoint import write_whole
+from oneshot.curves import follow, mean_loss
+from oneshot.data import load_split
+from oneshot.evaluation import score_subnets
+from oneshot.jobs import Job, Reporter, Trained, run_jobs
+from oneshot.machine import Machine
+from oneshot.params import Dataset, Evaluate, SupernetRecipe
+from oneshot.sampling import Sampler, build_sampler
+from oneshot.space import Architecture, SearchSpace, architecture_id
+from oneshot.supernet import SuperNet
+from oneshot.tables import write_csv, write_json
+from oneshot.training import Epoch, train
+from pipeline.context import Context
+from pipeline.identity import stage_identity
+from pipeline.timing import timing
+
+CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy", "val_accuracy_inherited")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    folder: Path
+    dataset: Dataset
+    space: SearchSpace
+    recipe: SupernetRecipe
+    evaluate: Evaluate
+    machine: Machine
+
+
+def run(context: Context) -> None:
+    machine = context.machine(context.params.compute.supernet_threads)
+    study, paths = context.study, context.paths
+    inputs = Inputs(context.dataset_folder, context.dataset, context.space, study.supernet, study.evaluate, machine)
+    stage = stage_identity(context, machine)
+    jobs = [_job(context, stage, inputs, seed) for seed in study.seeds]
+    # One at a time: a supernet already uses the threads that it was given.
+    results = run_jobs(train_supernet, jobs, 1, context.layout.store, context.listener)
+    for finished in results:
+        write_whole(paths.supernet_weights / f"{finished.job.seed}.safetensors", finished.weights)
+    write_csv(paths.supernet_curves, CURVE_COLUMNS, (row for finished in results for row in finished.record["curve"]))
+    write_json(paths.supernet_timing, timing(machine, results))
+
+
+def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> Job:
+    identity = {
+        "stage": stage,
+        "space": [layer.model_dump(mode="json") for layer in context.study.space],
+        "recipe": inputs.recipe.model_dump(mode="json"),
+        "evaluate": inputs.evaluate.model_dump(mode="json"),
+        "seed": seed,
+    }
+    return Job("supernet", seed, inputs.recipe.epochs, inputs.dataset.training_size, identity, inputs)
+
+
+def train_supernet(job: Job, reporter: Reporter) -> Trained:
+    inputs: Inputs = job.inputs
+    machine = inputs.machine
+    machine.claim_threads()
+    training, validation = (part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset))
+    supernet = machine.place(SuperNet(inputs.space, job.seed))
+    sampler = build_sampler(inputs.recipe.sampler, inputs.space, job.seed)
+
+    def forward(images: torch.Tensor, step: int) -> torch.Tensor:
+        logits: torch.Tensor = supernet(images, sampler(step))
+        return logits
+
+    def score(epoch: Epoch) -> list[dict[str, Any]]:
+        scores = score_subnets(supernet.paths, training, validation, inputs.evaluate, machine)
+        losses = mean_losses(epoch, sampler)
+        return [
+            {
+                "architecture": architecture_id(architecture),
+                "seed": job.seed,
+                "epoch": epoch.number,
+                "train_loss": losses.get(architecture),
+                "val_accuracy": recalibrated,
+                "val_accuracy_inherited": inherited,
+            }
+            for architecture, (recalibrated, inherited) in scores.items()
+        ]
+
+    epochs = train(forward, supernet, inputs.recipe, training, job.seed, machine, reporter.tick)
+    return follow(epochs, score, supernet, reporter)
+
+
+def mean_losses(epoch: Epoch, sampler: Sampler) -> dict[Architecture, float]:
+    """Mean loss over the epoch's steps that trained an architecture; absent if none did."""
+    losses: dict[Architecture, list[float]] = defaultdict(list)
+    for index, loss in enumerate(epoch.losses):
+        losses[sampler(epoch.first_step + index)].append(loss)
+    return {architecture: mean_loss(values) for architecture, values in losses.items()}

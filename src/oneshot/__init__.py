@@ -1,0 +1,1 @@
+"""oneshot: one-shot neural architecture search, compared with training every architecture standalone."""

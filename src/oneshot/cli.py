@@ -1,0 +1,114 @@
+"""The console script `oneshot`: one command per DVC stage, and a few for people.
+
+Thin: finds the project, validates params, runs the stage, tracks what it wrote. Imports inside the commands, so that
+`--help` is instant.
+"""
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from oneshot.errors import IO, OneshotError
+
+STAGES = {
+    "download": "Fetch a dataset's four IDX files and verify them.",
+    "train_supernet": "Train the weight-sharing supernet.",
+    "evaluate_subnets": "Score every subnet with inherited weights on the validation split.",
+    "train_standalones": "Train every architecture from scratch.",
+    "compare": "Compare one-shot with standalone on the test set.",
+}
+
+
+class ErrorLines(click.Group):
+    """Turns every expected failure into `error: ...` lines on stderr and the documented exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except OneshotError as error:
+            for line in getattr(error, "faults", [str(error)]):
+                click.echo(f"error: {line}", err=True)
+            sys.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'input/output'}: {error.strerror}; mend it and run again", err=True)
+            sys.exit(IO)
+
+
+@click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="oneshot")
+def main() -> None:
+    """One-shot neural architecture search, compared with training every architecture standalone.
+
+    The stages are run by `dvc repro`; run one by hand with --study (download: --dataset).
+    """
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+
+def _exit_on_signal(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _stage_command(name: str, summary: str) -> None:
+    option = "dataset" if name == "download" else "study"
+
+    @main.command(name, help=summary)
+    @click.option(
+        f"--{option}", "key", metavar="NAME", help=f"Which {option} of params.yaml; under DVC the stage says it."
+    )
+    def command(key: str | None) -> None:
+        from pipeline.runner import run_stage
+
+        run_stage(name, key or _key_from_dvc(name, option))
+
+
+def _key_from_dvc(name: str, option: str) -> str:
+    """DVC names the stage it runs, `<stage>@<key>`, so no value from params.yaml reaches a shell."""
+    stage, _, key = os.environ.get("DVC_STAGE", "").partition("@")
+    if stage != name or not key:
+        raise click.UsageError(f"give --{option} NAME")
+    return key
+
+
+for _name, _summary in STAGES.items():
+    _stage_command(_name, _summary)
+
+
+@main.command()
+def check() -> None:
+    """Validate params.yaml; change nothing."""
+    from oneshot.params import load_params
+    from pipeline.layout import Layout
+
+    params = load_params(Layout.find().params)
+    for study, dataset in params.run.items():
+        space = params.studies[study].search_space()
+        click.echo(f"{study}: {len(space.architectures)} architectures on {dataset}")
+
+
+@main.command()
+def sync() -> None:
+    """Make MLflow show every result that dvc.lock names: link runs, and log again those it lacks."""
+    from pipeline.sync import run
+
+    run()
+
+
+@main.command()
+def show() -> None:
+    """Print the comparison tables of the studies that `run` names."""
+    from pipeline.show import run
+
+    run()
+
+
+@main.command()
+def clean() -> None:
+    """Empty .work/: finished jobs are trained again when they are needed again."""
+    import shutil
+
+    from pipeline.layout import Layout
+
+    shutil.rmtree(Layout.find().store, ignore_errors=True)

@@ -1,0 +1,214 @@
+"""Trainings side by side in processes, each kept in a store by what determines its bytes.
+
+A job that finished once is never trained again: its folder in the store is named by its fingerprint. How many jobs run
+at a time changes no result, since each claims its own threads and seeds its own streams.
+"""
+
+import functools
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from oneshot.checkpoint import serialise, sha256, write_folder
+from oneshot.errors import PROCESS, OneshotError
+
+WEIGHTS, RECORD = "weights.safetensors", "record.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    """`supernet`, or the architecture's id."""
+    seed: int
+    epochs: int
+    images: int
+    """Trained on per epoch."""
+    identity: Mapping[str, Any]
+    """Everything that determines the result's bytes, as JSON."""
+    inputs: Any
+    """What the training needs, for the worker process."""
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256(json.dumps(self.identity, sort_keys=True).encode())[:32]
+
+
+@dataclass(frozen=True)
+class Trained:
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+    """`curve`: rows of an epoch; `train_seconds`; and whatever else is worth keeping, as JSON."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    job: Job
+    weights: bytes
+    record: Mapping[str, Any]
+    reused: bool
+
+
+class Listener(Protocol):
+    """Hears how jobs go; must not raise. Rows are those of the job's curve."""
+
+    def begin(self, jobs: Sequence[Job]) -> None: ...
+    def tick(self, job: Job, images: int) -> None: ...
+    def epoch(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def finish(self, finished: Finished) -> None: ...
+
+
+class Reporter:
+    """A job's way to be heard. Ticks are gathered, so that a step costs no message."""
+
+    def __init__(self, send: Callable[[str, Any], None], interval: float = 0.5):
+        self._send, self._interval = send, interval
+        self._images, self._sent = 0, time.monotonic()
+
+    def tick(self, images: int) -> None:
+        self._images += images
+        if time.monotonic() - self._sent >= self._interval:
+            self._flush()
+
+    def epoch(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._flush()
+        self._send("epoch", rows)
+
+    def _flush(self) -> None:
+        self._send("tick", self._images)
+        self._images, self._sent = 0, time.monotonic()
+
+
+Training = Callable[[Job, Reporter], Trained]
+
+
+def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener) -> list[Finished]:
+    """The jobs' results, in their order. `training` must be importable by name, as worker processes are spawned.
+
+    If jobs fail, the others are finished and kept first; then the first failure is raised.
+    """
+    listener.begin(jobs)
+    results: dict[str, Finished] = {}
+    missing: dict[str, Job] = {}
+    for job in jobs:
+        if kept := _kept(job, store):
+            results[job.fingerprint] = kept
+            listener.finish(kept)
+        else:
+            missing[job.fingerprint] = job
+    run = _run_here if min(workers, len(missing)) <= 1 else _run_in_processes
+    for finished in run(training, list(missing.values()), min(workers, len(missing)), store, listener):
+        results[finished.job.fingerprint] = finished
+        listener.finish(finished)
+    return [results[job.fingerprint] for job in jobs]
+
+
+def _run_here(
+    training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener
+) -> Iterator[Finished]:
+    failures: list[Exception] = []
+    for job in jobs:
+        try:
+            yield _train_and_keep(training, job, store, functools.partial(_tell, listener, job))
+        except OneshotError as error:
+            failures.append(error)
+    _raise_first(failures)
+
+
+def _run_in_processes(
+    training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener
+) -> Iterator[Finished]:
+    # Spawned, not forked: a fork inherits torch's thread pools in a state that can hang.
+    context = multiprocessing.get_context("spawn")
+    # Its `put` returns when the message is in the pipe, so what a job said is there before its result.
+    messages = context.SimpleQueue()
+    failures: list[BaseException] = []
+    with ProcessPoolExecutor(workers, context, _connect, (messages,)) as pool:
+        by_fingerprint = {job.fingerprint: job for job in jobs}
+        pending: set[Future[Finished]] = {pool.submit(_train_in_worker, training, job, store) for job in jobs}
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                _hear(messages, by_fingerprint, listener)
+                for future in done:
+                    if error := future.exception():
+                        failures.append(error)
+                    else:
+                        yield future.result()
+        except BaseException:
+            # Interrupted: what has not started never will, and what runs is stopped.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    _raise_first(failures)
+
+
+def _raise_first(failures: Sequence[BaseException]) -> None:
+    if not failures:
+        return
+    first = failures[0]
+    if isinstance(first, BrokenProcessPool):
+        raise OneshotError(
+            "a training process died (out of memory, or killed); finished ones are kept; "
+            "lower compute.workers in params.yaml and run `dvc repro` again",
+            PROCESS,
+        )
+    raise first
+
+
+_messages: Any = None
+
+
+def _connect(messages: Any) -> None:
+    """In a new worker process: where its jobs report to."""
+    global _messages
+    _messages = messages
+
+
+def _train_in_worker(training: Training, job: Job, store: Path) -> Finished:
+    return _train_and_keep(training, job, store, lambda kind, content: _messages.put((job.fingerprint, kind, content)))
+
+
+def _hear(messages: Any, jobs: Mapping[str, Job], listener: Listener) -> None:
+    while not messages.empty():
+        fingerprint, kind, content = messages.get()
+        _tell(listener, jobs[fingerprint], kind, content)
+
+
+def _tell(listener: Listener, job: Job, kind: str, content: Any) -> None:
+    if kind == "tick":
+        listener.tick(job, content)
+    else:
+        listener.epoch(job, content)
+
+
+def _train_and_keep(training: Training, job: Job, store: Path, send: Callable[[str, Any], None]) -> Finished:
+    try:
+        trained = training(job, Reporter(send))
+    except OneshotError as error:
+        raise OneshotError(f"{job.name}, seed {job.seed}: {error}", error.exit_code) from None
+    weights = serialise(trained.tensors)
+    record = dict(trained.record) | {"weights_sha256": sha256(weights), "identity": dict(job.identity)}
+    write_folder(store / job.fingerprint, {WEIGHTS: weights, RECORD: json.dumps(record, indent=1).encode()})
+    return Finished(job, weights, record, reused=False)
+
+
+def _kept(job: Job, store: Path) -> Finished | None:
+    """The job's result of an earlier run, if it is there and whole."""
+    folder = store / job.fingerprint
+    try:
+        weights = (folder / WEIGHTS).read_bytes()
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    if record.get("weights_sha256") != sha256(weights):
+        return None
+    return Finished(job, weights, record, reused=True)

@@ -1,0 +1,56 @@
+"""What a network runs on: device, precision, threads. All three are part of a result's bytes."""
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from oneshot.errors import USAGE, OneshotError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Machine:
+    device: str
+    precision: str
+    threads: int
+
+    @classmethod
+    def resolve(cls, device: str, precision: str, threads: int) -> "Machine":
+        """`auto` made concrete. Raises OneshotError (exit 2) for a device that is not there."""
+        present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        if device == "auto":
+            device = next(name for name, there in present.items() if there)
+        if not present[device]:
+            raise OneshotError(
+                f"params.yaml: compute.device: `{device}` is not on this machine; use a device that is; set auto", USAGE
+            )
+        if precision == "auto":
+            precision = "bf16" if _has_native_bf16(device) else "fp32"
+        return cls(device, precision, threads)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def place(self, model: Model) -> Model:
+        """The model itself, on the device, laid out channels last, which convolutions here are fastest on."""
+        model.to(self.device)
+        model.to(memory_format=torch.channels_last)
+        return model
+
+    def claim_threads(self) -> None:
+        torch.set_num_threads(self.threads)
+
+    def describe(self) -> dict[str, str | int]:
+        return asdict(self) | {"torch": torch.__version__}
+
+
+def _has_native_bf16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "cpu":
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return False

