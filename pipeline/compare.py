@@ -146,20 +146,21 @@ def summarise(context: Context, rows: list[Row], oneshot: Correct, standalone: C
 
 def compare_cost(context: Context) -> dict[str, Any]:
     """Training time of both arms. Costs are compared in core-seconds, since the arms may use different threads."""
-    arms = {
-        "supernet": read_json(context.paths.supernet_timing),
-        "standalone": read_json(context.paths.standalone_timing),
-    }
-    core_seconds = {arm: timing["train_seconds"] * timing["machine"]["threads"] for arm, timing in arms.items()}
-    trainings = len(context.space.architectures) * len(context.study.seeds)
-    per_supernet = core_seconds["supernet"] / len(context.study.seeds)
-    per_standalone = core_seconds["standalone"] / trainings
+    supernet, standalone = read_json(context.paths.supernet_timing), read_json(context.paths.standalone_timing)
+    seeds = len(context.study.seeds)
+    trainings = len(context.space.architectures) * seeds
+    supernet_core_seconds = supernet["train_seconds"] * supernet["threads"]
+    standalone_core_seconds = standalone["train_seconds"] * standalone["threads"]
     return {
-        "machine": {arm: timing["machine"] for arm, timing in arms.items()},
-        "supernet_seconds": arms["supernet"]["train_seconds"],
-        "standalone_seconds": arms["standalone"]["train_seconds"],
-        "supernet_core_seconds": round(core_seconds["supernet"], 3),
-        "standalone_core_seconds": round(core_seconds["standalone"], 3),
+        "supernet_seconds": supernet["train_seconds"],
+        "supernet_threads": supernet["threads"],
+        "standalone_seconds": standalone["train_seconds"],
+        "standalone_threads": standalone["threads"],
         "standalone_trainings": trainings,
-        "supernet_cost_in_standalone_trainings": round(per_supernet / per_standalone, 3),
+        "supernet_cost_in_standalone_trainings": round(
+            (supernet_core_seconds / seeds) / (standalone_core_seconds / trainings), 3
+        ),
+        "device": supernet["device"],
+        "precision": supernet["precision"],
+        "torch": supernet["torch"],
     }

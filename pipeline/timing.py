@@ -8,10 +8,16 @@ from oneshot.machine import Machine
 
 
 def timing(machine: Machine, results: Sequence[Finished]) -> dict[str, Any]:
-    """`jobs`: by name and seed; seconds are wall-clock on `machine`'s threads, evaluation apart from training."""
-    jobs: dict[str, dict[str, dict[str, float]]] = {}
-    for result in results:
-        seconds = {key: result.record[key] for key in ("train_seconds", "evaluation_seconds")}
-        jobs.setdefault(result.job.name, {})[str(result.job.seed)] = seconds
-    total = sum(result.record["train_seconds"] for result in results)
-    return {"machine": machine.describe(), "train_seconds": round(total, 3), "jobs": jobs}
+    """Wall-clock seconds on `threads` threads, evaluation apart from training. `jobs` is a list, which
+    `dvc metrics show` leaves out of its table."""
+    jobs = [
+        {"name": result.job.name, "seed": result.job.seed}
+        | {key: result.record[key] for key in ("train_seconds", "evaluation_seconds")}
+        for result in results
+    ]
+    return {
+        "train_seconds": round(sum(job["train_seconds"] for job in jobs), 3),
+        "evaluation_seconds": round(sum(job["evaluation_seconds"] for job in jobs), 3),
+        **machine.describe(),
+        "jobs": jobs,
+    }

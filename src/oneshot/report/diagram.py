@@ -19,7 +19,7 @@ from oneshot.blocks import (
 from oneshot.space import SearchSpace
 
 FIXED, CHOICE, JOIN = "#dbe4f0", "#ffe08a", "#f3f3f3"
-WIDTH, HEIGHT, SPACING = 1.5, 0.62, 0.55
+WIDTH, HEIGHT, SPACING = 1.7, 0.62, 0.55
 JOINS = {"sum": "sum", "concat": "concat,\nconv 1x1", "wide": "concat"}
 
 
@@ -29,6 +29,8 @@ class Pen:
 
     axes: Axes
     x: float = 0.0
+    before: float = 0.0
+    """Where the middle line stopped in the column before."""
     height: float = 1.0
 
     def column(self, labels: list[str], color: str) -> None:
@@ -38,13 +40,19 @@ class Pen:
             self._box(label, y, color)
             if len(labels) > 1:
                 for edge, middle in ((self.x, self.x - SPACING / 2), (self.x + WIDTH, self.x + WIDTH + SPACING / 2)):
-                    self.axes.plot([middle, middle, edge], [0, y, y], color="0.3", linewidth=1, zorder=1)
+                    self._line([middle, middle, edge], [0, y, y])
         self.height = max(self.height, len(labels) * (HEIGHT + 0.25))
-        self.advance()
-
-    def advance(self) -> None:
-        self.axes.plot([self.x + WIDTH, self.x + WIDTH + SPACING], [0, 0], color="0.3", linewidth=1, zorder=1)
+        if self.x > 0:
+            self._line([self.before, self.x if len(labels) == 1 else self.x - SPACING / 2], [0, 0])
+        self.before = self.x + WIDTH + (0 if len(labels) == 1 else SPACING / 2)
         self.x += WIDTH + SPACING
+
+    def leave(self, start: float, end: float, y: float) -> None:
+        """A way around: from the middle line up to `y` and down to it again."""
+        self._line([start, start, end, end], [0, y, y, 0], ":")
+
+    def _line(self, xs: list[float], ys: list[float], style: str = "-") -> None:
+        self.axes.plot(xs, ys, color="0.3", linewidth=1, linestyle=style, zorder=1)
 
     def _box(self, label: str, y: float, color: str) -> None:
         box = (self.x, y - HEIGHT / 2)
@@ -62,11 +70,11 @@ def draw_diagram(study: str, space: SearchSpace) -> Figure:
     pen.column(["image\n" + "x".join(str(size) for size in space.input_shape)], JOIN)
     for layer in space.layers:
         _draw_layer(pen, layer)
-    axes.set_xlim(-SPACING, pen.x)
-    axes.set_ylim(-pen.height / 2 - 0.6, pen.height / 2 + 0.6)
+    axes.set_xlim(-0.1, pen.x - SPACING + 0.1)
+    axes.set_ylim(-pen.height / 2 - 0.1, pen.height / 2 + 0.1)
     axes.set_aspect("equal")
     axes.set_axis_off()
-    figure.set_size_inches(0.62 * pen.x + 0.6, 0.75 * pen.height + 1.2)
+    figure.set_size_inches(0.62 * pen.x + 0.6, 0.65 * pen.height + 0.5)
     figure.suptitle(f"{study}: {len(space.architectures)} architectures; choices in yellow")
     return figure
 
@@ -83,7 +91,7 @@ def _draw_layer(pen: Pen, layer: Layer) -> None:
             _draw_depths(pen, layer)
         case ConvLayer():
             height, width = layer.kernel
-            stride = f", stride {layer.stride}" if layer.stride > 1 else ""
+            stride = f" stride {layer.stride}" if layer.stride > 1 else ""
             pen.column([f"conv {height}x{width}{stride}\n{layer.channels}"], FIXED)
         case MaxPoolLayer():
             pen.column([f"max pool\n{layer.size}x{layer.size}"], FIXED)
@@ -108,5 +116,5 @@ def _draw_depths(pen: Pen, layer: DepthBlock) -> None:
             exits.append(pen.x - SPACING / 2)
     for level, start in enumerate(reversed(exits), start=1):
         y = HEIGHT / 2 + 0.3 * level
-        pen.axes.plot([start, start, end, end], [0, y, y, 0], color="0.3", linewidth=1, linestyle=":", zorder=1)
+        pen.leave(start, end, y)
         pen.height = max(pen.height, 2 * y + 0.4)
