@@ -7,6 +7,7 @@ Thin: finds the project, validates params, runs the stage, tracks what it wrote.
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -102,6 +103,17 @@ def show() -> None:
     from pipeline.show import run
 
     run()
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--study", "studies", multiple=True, default=("kernels-sum", "depths"), help="Repeat for several.")
+def demo(folder: Path, studies: tuple[str, ...]) -> None:
+    """Copy the project with small params into FOLDER, to be run there with `dvc repro`."""
+    from pipeline.demo import make_small_project
+    from pipeline.layout import Layout
+
+    make_small_project(Layout.find(), folder, studies)
 
 
 @main.command()

@@ -41,8 +41,8 @@ def fetch(dataset: str, folder: Path | None) -> dict[str, bytes]:
         except SourceError as error:
             tried.append(f"{label} ({error})")
     raise OneshotError(
-        f"{dataset}: no source has {', '.join(sorted(pins.keys() - found.keys()))}; tried {'; '.join(tried)}; put the four "
-        f"files, raw or .gz, into a folder and name it as datasets.{dataset}.folder in params.yaml",
+        f"{dataset}: no source has {', '.join(sorted(pins.keys() - found.keys()))}; tried {'; '.join(tried)}; put the "
+        f"four files, raw or .gz, into a folder and name it as datasets.{dataset}.folder in params.yaml",
         UNAVAILABLE,
     )
 

@@ -1,0 +1,44 @@
+# Each target installs what it needs first. `make help` lists them.
+PYTHON ?= python3.11
+DEMO ?= demo
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := true
+
+.PHONY: help env repro demo test lint ui lock
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+env: .venv/installed ## install everything that is pinned, into .venv
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+repro: env ## the whole pipeline: data, supernets, standalones, comparison, MLflow; then the tables
+	oneshot check
+	dvc repro
+	oneshot sync
+	oneshot show
+
+demo: env ## the same with small params, in the scratch folder demo/; committed results stay untouched
+	rm -rf $(DEMO)
+	oneshot demo $(DEMO)
+	cd $(DEMO) && oneshot check && dvc repro && oneshot sync && oneshot show
+
+test: env ## all tests
+	pytest
+
+lint: env ## format, lint and types
+	ruff format --check
+	ruff check
+	mypy
+
+ui: env ## MLflow at http://127.0.0.1:5000; one worker, and no job runner
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db
+
+lock: ## pin the newest versions that pyproject.toml admits (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --output-file requirements.lock

@@ -1,0 +1,59 @@
+"""Command demo: a copy of the project with small params in a scratch folder, where a whole run takes a minute or two."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from oneshot.errors import USAGE, OneshotError
+from oneshot.params import load_document
+from pipeline.layout import Layout
+
+PROJECT_FILES = (
+    "dvc.yaml",
+    ".dvcignore",
+    ".dvc/.gitignore",
+    ".dvc/plots",
+    "pipeline",
+    "src",
+    ".gitignore",
+    "mlruns/.gitignore",
+)
+TRAINING_SIZE, VALIDATION_SIZE = 4000, 1000
+EPOCHS = {"supernet": 3, "standalone": 1}
+
+
+def make_small_project(source: Layout, destination: Path, studies: Sequence[str], batch_size: int = 64) -> None:
+    """Writes a project of the named studies, small, without git. Raises OneshotError (exit 2) if the folder is in use."""
+    if destination.exists() and any(destination.iterdir()):
+        raise OneshotError(f"{destination}: not empty; a demo starts from nothing; remove it or name another", USAGE)
+    for name in PROJECT_FILES:
+        target = destination / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (source.root / name).is_dir():
+            shutil.copytree(source.root / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source.root / name, target)
+    (destination / ".dvc" / "config").write_text(
+        "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+    )
+    params = small_params(load_document(source.params), studies, batch_size)
+    data = source.dataset("mnist")
+    if data.is_dir():
+        params["datasets"]["mnist"]["folder"] = str(data)
+    with (destination / "params.yaml").open("w") as file:
+        YAML(typ="safe", pure=True).dump(params, file)
+
+
+def small_params(params: dict[str, Any], studies: Sequence[str], batch_size: int) -> dict[str, Any]:
+    params["run"] = {study: "mnist" for study in studies}
+    params["studies"] = {study: params["studies"][study] for study in studies}
+    params["datasets"]["mnist"] |= {"training_size": TRAINING_SIZE, "validation_size": VALIDATION_SIZE}
+    for study in params["studies"].values():
+        for arm, epochs in EPOCHS.items():
+            study[arm] |= {"epochs": epochs, "batch_size": batch_size}
+        study["evaluate"]["calibration_images"] = 500
+        study["compare"]["bootstrap_samples"] = 200
+    return params

@@ -1,0 +1,92 @@
+"""Command sync: makes MLflow show every result that dvc.lock names. Idempotent.
+
+DVC skips or restores a stage whose result it knows, and then nothing is logged; a fresh clone has no runs at all.
+Results and lock hold all that a run shows, so it is linked if it exists and made if it does not.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from oneshot.errors import MISSING_INPUT, UNAVAILABLE, OneshotError
+from oneshot.params import Params, load_document, load_params
+from oneshot.tracking import Tracker
+from pipeline.layout import Layout
+from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
+from pipeline.units import Record
+
+LOCK_LIMIT = 1 << 24
+Entry = Mapping[str, Any]
+
+
+def run() -> None:
+    layout = Layout.find()
+    params = load_params(layout.params)
+    tracker = Tracker(layout.home, warn=lambda text: click.echo(text, err=True))
+    current: dict[str, set[str]] = defaultdict(set)
+    counts: Counter[bool] = Counter()
+    networks: dict[str, list[Published]] = defaultdict(list)
+    for stage, key, entry in _entries(layout, params):
+        published = publish(tracker, layout, _record(stage, key, entry))
+        for run_id, (unit, made) in published.items():
+            current[unit.experiment].add(run_id)
+            counts[made] += 1
+            tracker.tag(run_id, _lock_tags(entry))
+        if stage in COMPARED:
+            networks[key].append(published)
+        elif stage == "compare":
+            for trained in networks[key]:
+                log_test_accuracies(tracker, layout, key, trained)
+    for experiment, run_ids in current.items():
+        tracker.mark_current(experiment, run_ids)
+    if tracker.failure is not None:
+        raise OneshotError(f"MLflow: {tracker.failure}; the sync is not complete; run it again", UNAVAILABLE)
+    click.echo(f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files")
+
+
+def _entries(layout: Layout, params: Params) -> list[tuple[str, str, Entry]]:
+    """Entries of dvc.lock that params.yaml still builds and whose files are what the lock says, `compare` last."""
+    path = layout.root / "dvc.lock"
+    if not path.exists():
+        raise OneshotError("dvc.lock: not there; it holds what was run; run `dvc repro`", MISSING_INPUT)
+    entries = []
+    for address, entry in load_document(path, LOCK_LIMIT)["stages"].items():
+        stage, _, key = address.partition("@")
+        if key not in (params.datasets if stage == "download" else params.run):
+            continue
+        if changed := [out["path"] for out in entry["outs"] if not _as_locked(layout, out)]:
+            click.echo(
+                f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`", err=True
+            )
+            continue
+        entries.append((stage, key, entry))
+    return sorted(entries, key=lambda item: item[0] == "compare")
+
+
+def _as_locked(layout: Layout, out: Entry) -> bool:
+    """Weights and datasets may be absent, as in a fresh clone; what is in git must be what the lock says."""
+    path = layout.root / str(out["path"])
+    in_git = path.is_relative_to(layout.root / "results") and path.suffix != ""
+    if not in_git:
+        return True
+    return path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == out["md5"]  # noqa: S324 - DVC's own digest
+
+
+def _record(stage: str, key: str, entry: Entry) -> Record:
+    deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    dataset = next((path.split("/")[1] for path in deps if path.startswith("data/")), key)
+    code = {path: md5 for path, md5 in sorted(deps.items()) if path.endswith(".py")}
+    return Record(stage, key, dataset, entry.get("params", {}).get("params.yaml", {}), code)
+
+
+def _lock_tags(entry: Entry) -> dict[str, str]:
+    """Hashes of inputs and outputs, by path; code has a tag of its own."""
+    return {
+        f"dvc.{kind}.{file['path']}": file["md5"]
+        for kind, files in (("dep", entry.get("deps", [])), ("out", entry["outs"]))
+        for file in files
+        if not file["path"].endswith(".py")
+    }

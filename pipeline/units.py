@@ -1,0 +1,208 @@
+"""What a stage's results show in MLflow: one unit per supernet, subnet, standalone, comparison or download.
+
+Read from the files that the stage wrote and from a record of its inputs, which may come from the run itself or from
+dvc.lock: both give the same units.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from oneshot.blocks import AnyLayer
+from oneshot.catalog import CATALOG
+from oneshot.cost import count_macs, count_params
+from oneshot.params import INPUT_SHAPE
+from oneshot.space import SearchSpace, architecture_id
+from oneshot.tables import read_csv, read_json
+from oneshot.tracking import Dataset, Unit
+from pipeline.layout import Layout, StudyLayout
+
+DOWNLOADS = "data_download"  # with an underscore: no study can have this name
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stage's inputs. `params`: by dotted key of params.yaml; `code`: MD5 by file."""
+
+    stage: str
+    key: str
+    dataset: str
+    params: Mapping[str, Any]
+    code: Mapping[str, str]
+
+    def flat_params(self) -> dict[str, str]:
+        """Leaf values by dotted key, without the study's or dataset's own prefix."""
+        prefixes = (f"studies.{self.key}.", f"datasets.{self.dataset}.")
+        flat: dict[str, str] = {"dataset": self.dataset}
+        for key, value in self.params.items():
+            name = key
+            for prefix in prefixes:
+                name = name.removeprefix(prefix)
+            flat.update(_flatten(name, value))
+        return flat
+
+
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flatten(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple):
+        yield name, json.dumps(value)
+    else:
+        yield name, str(value)
+
+
+def curve_point(rows: Rows) -> dict[str, float]:
+    """One epoch's metrics: of the network, or the mean over a supernet's subnets."""
+    names = {
+        "train/loss": "train_loss",
+        "val/accuracy": "val_accuracy",
+        "val/accuracy_inherited": "val_accuracy_inherited",
+    }
+    values = {
+        metric: [float(row[column]) for row in rows if row.get(column) not in (None, "")]
+        for metric, column in names.items()
+    }
+    return {metric: sum(numbers) / len(numbers) for metric, numbers in values.items() if numbers}
+
+
+def read_units(layout: Layout, record: Record) -> list[Unit]:
+    """Raises OneshotError if a file of the stage is missing."""
+    readers: dict[str, Callable[[StudyLayout, Record], Iterable[Unit]]] = {
+        "train_supernet": _supernets,
+        "evaluate_subnets": _subnets,
+        "train_standalones": _standalones,
+        "compare": _comparison,
+    }
+    if record.stage == "download":
+        return [_download(record)]
+    return list(readers[record.stage](layout.study(record.key), record))
+
+
+def run_name(stage: str, job: str) -> str:
+    """`standalone 1-3`, `subnet 1-3`, `supernet`."""
+    prefix = {"evaluate_subnets": "subnet ", "train_standalones": "standalone "}.get(stage, "")
+    return f"{prefix}{job}"
+
+
+def run_tags(stage: str, study: str, job: str, seed: int | str) -> dict[str, str]:
+    return {"stage": stage, "study": study, "architecture": job, "seed": str(seed), "dvc.stage": f"{stage}@{study}"}
+
+
+def test_accuracies(paths: StudyLayout) -> dict[str, dict[str, float]]:
+    """By stage that made the network, then architecture."""
+    columns = {"evaluate_subnets": "oneshot_test_accuracy", "train_standalones": "standalone_test_accuracy"}
+    rows = read_csv(paths.comparison_table)
+    return {stage: {row["architecture"]: float(row[column]) for row in rows} for stage, column in columns.items()}
+
+
+def _unit(record: Record, job: str, seed: int | str, **content: Any) -> Unit:
+    tags = run_tags(record.stage, record.key, job, seed) | {"code": _digest(record.code)}
+    params = record.flat_params() | {"architecture": job, "seed": str(seed), "stage": record.stage}
+    return Unit(
+        record.key,
+        run_name(record.stage, job),
+        tags,
+        params,
+        dataset=Dataset(record.dataset, _digest(_pins(record.dataset))),
+        **content,
+    )
+
+
+def _download(record: Record) -> Unit:
+    params = record.flat_params()
+    params |= {f"sha256.{name}": digest for name, digest in _pins(record.key).items()}
+    tags = {"stage": "download", "dataset": record.key, "dvc.stage": f"download@{record.key}"}
+    return Unit(
+        DOWNLOADS, f"download {record.key}", tags, params, dataset=Dataset(record.key, _digest(_pins(record.key)))
+    )
+
+
+def _pins(dataset: str) -> dict[str, str]:
+    return {name: pin.sha256 for name, pin in CATALOG[dataset].files.items()}
+
+
+def _digest(content: Mapping[str, str]) -> str:
+    """Short enough for MLflow's dataset digests."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _supernets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
+    seconds = _seconds(read_json(paths.supernet_timing))
+    for (seed,), rows in _grouped(read_csv(paths.supernet_curves), "seed"):
+        weights = paths.supernet_weights / f"{seed}.safetensors"
+        yield _unit(
+            record,
+            "supernet",
+            seed,
+            curve=[curve_point(list(epoch)) for _, epoch in groupby(rows, lambda row: row["epoch"])],
+            metrics={"time/train_seconds": seconds["supernet", seed]},
+            artifacts=[(weights, "weights"), (paths.supernet_curves, "")],
+        )
+
+
+def _subnets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
+    curves = dict(_grouped(read_csv(paths.supernet_curves), "architecture", "seed"))
+    for row in read_csv(paths.oneshot):
+        architecture, seed = row["architecture"], row["seed"]
+        yield _unit(
+            record,
+            architecture,
+            seed,
+            curve=[curve_point([point]) for point in curves[architecture, seed]],
+            metrics={"cost/params": float(row["params"]), "cost/macs": float(row["macs"])},
+            artifacts=[(paths.oneshot, "")],
+        )
+
+
+def _standalones(paths: StudyLayout, record: Record) -> Iterator[Unit]:
+    seconds = _seconds(read_json(paths.standalone_timing))
+    layers = TypeAdapter(tuple[AnyLayer, ...]).validate_python(record.params[f"studies.{record.key}.space"])
+    space = SearchSpace(layers, INPUT_SHAPE)
+    costs = {
+        architecture_id(architecture): {
+            "cost/params": float(count_params(space.path(architecture))),
+            "cost/macs": float(count_macs(space.path(architecture), INPUT_SHAPE)),
+        }
+        for architecture in space.architectures
+    }
+    for (architecture, seed), rows in _grouped(read_csv(paths.standalone_curves), "architecture", "seed"):
+        weights = paths.standalone_weights / architecture / f"{seed}.safetensors"
+        yield _unit(
+            record,
+            architecture,
+            seed,
+            curve=[curve_point([row]) for row in rows],
+            metrics=costs[architecture] | {"time/train_seconds": seconds[architecture, seed]},
+            artifacts=[(weights, "weights")],
+        )
+
+
+def _comparison(paths: StudyLayout, record: Record) -> Iterator[Unit]:
+    summary = read_json(paths.comparison) | read_json(paths.timing)
+    files = (paths.comparison_table, paths.comparison, paths.timing)
+    yield _unit(
+        record,
+        "comparison",
+        "all",
+        metrics={f"compare/{key}": float(value) for key, value in summary.items() if isinstance(value, int | float)},
+        artifacts=[(paths.figures, "figures"), *((file, "") for file in files)],
+    )
+
+
+def _grouped(rows: Rows, *columns: str) -> Iterator[tuple[tuple[str, ...], list[Mapping[str, str]]]]:
+    """Rows by their values of the columns, in the order in which the values first appear."""
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    yield from groups.items()
+
+
+def _seconds(timing: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    return {(job["name"], str(job["seed"])): job["train_seconds"] for job in timing["jobs"]}

@@ -1,0 +1,249 @@
+"""MLflow, and the only import of it. Files are the record; MLflow is a view of them that can be made again.
+
+A run is found again by its key, a digest of everything that it shows. A tracking server that fails costs one warning
+and a few seconds, never a training.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Metrics = Mapping[str, float]
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+# MLflow's own defaults wait minutes for a server that is down, and report usage home.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+BATCH = 900  # MLflow takes at most 1000 metrics and 100 params in one call
+PARAM_BATCH = 90
+KEY, CURRENT = "oneshot.key", "current"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One flat run: a supernet, a subnet, a standalone, a comparison or a download."""
+
+    experiment: str
+    name: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    curve: Sequence[Metrics] = ()
+    """Metrics by epoch, from epoch 1 on."""
+    metrics: Mapping[str, float] | None = None
+    """Metrics of the whole run."""
+    dataset: Dataset | None = None
+    artifacts: Sequence[tuple[Path, str]] = ()
+    """File or folder, and the artifact folder it goes to ("" for the top). One that is missing is left out."""
+
+    @property
+    def key(self) -> str:
+        content = asdict(self) | {"artifacts": [folder for _, folder in self.artifacts]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def _guarded(
+    method: Callable[Concatenate["Tracker", Arguments], Answer],
+) -> Callable[Concatenate["Tracker", Arguments], Answer | None]:
+    """After the first failure the tracker is silent: results matter more than their view."""
+
+    def guarded(tracker: "Tracker", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
+        if tracker.failure is not None:
+            return None
+        try:
+            return method(tracker, *arguments, **named)
+        except Exception as error:
+            tracker.failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            tracker.warn(f"warning: MLflow: {tracker.failure}; results are not affected; run `oneshot sync` later")
+            return None
+
+    return guarded
+
+
+class Tracker:
+    """Writes units into MLflow: `MLFLOW_TRACKING_URI` if set, else mlflow.db and mlruns/ in `home`."""
+
+    def __init__(self, home: Path, warn: Callable[[str], None]):
+        self._home, self.warn = home, warn
+        self.failure: str | None = None
+        self._experiments: dict[str, str] = {}
+        self._runs: dict[str, dict[str, Run]] = {}
+
+    @functools.cached_property
+    def _client(self) -> "MlflowClient":
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if not uri:
+            uri = f"sqlite:///{self._home / 'mlflow.db'}"
+            _create_database(self._home / "mlflow.db")
+        return MlflowClient(uri)
+
+    @_guarded
+    def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+        """A run that is under way; its id."""
+        run = self._client.create_run(self._experiment(experiment), tags=dict(tags) | self._git_tags, run_name=name)
+        return str(run.info.run_id)
+
+    @_guarded
+    def log_epoch(self, run_id: str, epoch: int, metrics: Metrics) -> None:
+        self._log_metrics(run_id, [(epoch, metrics)])
+
+    @_guarded
+    def end(self, run_id: str, status: str) -> None:
+        """status: FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(run_id, status)
+
+    @_guarded
+    def complete(self, unit: Unit, live_run: str | None) -> tuple[str, bool]:
+        """The unit's run, and whether it had to be made: a run that shows the same is linked; else `live_run` is filled
+        up; else a run is made from the unit alone."""
+        known = self._known_runs(unit.experiment).get(unit.key)
+        if known is not None and live_run is None:
+            return str(known.info.run_id), False
+        run_id = live_run or self.start(unit.experiment, unit.name, dict(unit.tags) | {"restored": "true"})
+        if run_id is None:
+            raise RuntimeError(self.failure)
+        if live_run is None:
+            self._log_metrics(run_id, enumerate(unit.curve, start=1))
+        self._fill(run_id, unit)
+        return run_id, live_run is None
+
+    @_guarded
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    @_guarded
+    def log_final(self, run_id: str, metrics: Metrics) -> None:
+        """Metrics known only after the run has ended; the same again changes nothing."""
+        known = self._client.get_run(run_id).data.metrics
+        self._log_metrics(run_id, [(0, {name: value for name, value in metrics.items() if known.get(name) != value})])
+
+    @_guarded
+    def mark_current(self, experiment: str, run_ids: set[str]) -> None:
+        """Exactly these runs of the experiment carry `current=true`."""
+        for run in self._search(experiment):
+            wanted = "true" if run.info.run_id in run_ids else "false"
+            if run.data.tags.get(CURRENT, "false") != wanted:
+                self._client.set_tag(run.info.run_id, CURRENT, wanted)
+
+    def _fill(self, run_id: str, unit: Unit) -> None:
+        from mlflow.entities import Dataset as LoggedDataset
+        from mlflow.entities import DatasetInput, InputTag, Param
+
+        params = [Param(name, value) for name, value in unit.params.items()]
+        for start in range(0, len(params), PARAM_BATCH):
+            self._client.log_batch(run_id, params=params[start : start + PARAM_BATCH])
+        self._log_metrics(run_id, [(max(1, len(unit.curve)), unit.metrics or {})])
+        if unit.dataset:
+            logged = LoggedDataset(unit.dataset.name, unit.dataset.digest, "local", f"data/{unit.dataset.name}")
+            context = [InputTag("mlflow.data.context", "training")]
+            self._client.log_inputs(run_id, [DatasetInput(logged, context)])
+        for path, folder in unit.artifacts:
+            if path.is_dir():
+                self._client.log_artifacts(run_id, str(path), folder or None)
+            elif path.exists():
+                self._client.log_artifact(run_id, str(path), folder or None)
+        self._client.set_tag(run_id, KEY, unit.key)
+        self._client.set_terminated(run_id)
+
+    def _log_metrics(self, run_id: str, points: Any) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for step, values in points for name, value in values.items()]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            from mlflow.exceptions import MlflowException
+
+            location = None if os.environ.get("MLFLOW_TRACKING_URI") else (self._home / "mlruns" / name).as_uri()
+            found = self._client.get_experiment_by_name(name)
+            try:
+                identity = found.experiment_id if found else self._client.create_experiment(name, location)
+            except MlflowException:
+                # Another process made it in between.
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+                identity = found.experiment_id
+            self._experiments[name] = identity
+        return self._experiments[name]
+
+    def _known_runs(self, experiment: str) -> dict[str, "Run"]:
+        """Finished runs by key; read once."""
+        if experiment not in self._runs:
+            runs = list(self._search(experiment))
+            self._runs[experiment] = {run.data.tags[KEY]: run for run in runs if KEY in run.data.tags}
+        return self._runs[experiment]
+
+    def _search(self, experiment: str) -> Iterator["Run"]:
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment(experiment)], max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    @functools.cached_property
+    def _git_tags(self) -> dict[str, str]:
+        """The commit, and whether tracked files differ from it: in this flow the edit is committed after the run."""
+        commit = _git(self._home, "rev-parse", "HEAD")
+        if commit is None:
+            return {}
+        dirty = bool(_git(self._home, "status", "--porcelain", "--untracked-files=no"))
+        return {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _create_database(path: Path) -> None:
+    """First use, safe against two at once and against an interruption: MLflow's own table creation is neither, and
+    leaves a database that fails for ever. So it is made aside, under a lock, and renamed."""
+    if path.exists():
+        return
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        if path.exists():
+            return
+        aside = path.with_name(f"{path.name}.new")
+        aside.unlink(missing_ok=True)
+        MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+        aside.replace(path)

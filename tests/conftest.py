@@ -1,0 +1,68 @@
+"""Small search spaces of every kind of sharing, and random images, that the tests share."""
+
+import pytest
+import torch
+
+from oneshot.blocks import (
+    ClassifierLayer,
+    ConvLayer,
+    DepthBlock,
+    GlobalAveragePoolLayer,
+    KernelBlock,
+    LinearLayer,
+    MaxPoolLayer,
+)
+from oneshot.data import Examples
+from oneshot.machine import Machine
+from oneshot.space import SearchSpace
+
+INPUT_SHAPE, CLASSES = (1, 8, 8), 4
+
+
+def kernel_space(sharing, batch_norm=False, kernels=(3, 5)):
+    block = KernelBlock(layer="kernel_block", kernels=kernels, channels=3, sharing=sharing, batch_norm=batch_norm)
+    pool = MaxPoolLayer(layer="max_pool", size=2)
+    linear = LinearLayer(layer="linear", features=6)
+    classifier = ClassifierLayer(layer="classifier", classes=CLASSES)
+    return SearchSpace((block, pool, block, pool, linear, classifier), INPUT_SHAPE)
+
+
+def depth_space(sharing, batch_norm=True, depths=(1, 2, 3)):
+    stem = ConvLayer(layer="conv", channels=3, kernel=3, stride=1, batch_norm=batch_norm)
+    down = ConvLayer(layer="conv", channels=4, kernel=3, stride=2, batch_norm=batch_norm)
+    block = DepthBlock(layer="depth_block", depths=depths, kernel=3, sharing=sharing, batch_norm=batch_norm)
+    pool = GlobalAveragePoolLayer(layer="global_average_pool")
+    classifier = ClassifierLayer(layer="classifier", classes=CLASSES)
+    return SearchSpace((stem, block, down, block, pool, classifier), INPUT_SHAPE)
+
+
+SPACES = {
+    f"{sharing}{'-norm' if batch_norm else ''}": build(sharing, batch_norm)
+    for build, sharings in ((kernel_space, ("sum", "concat", "wide")), (depth_space, ("prefix", "block")))
+    for sharing in sharings
+    for batch_norm in (False, True)
+}
+
+
+@pytest.fixture(params=SPACES)
+def space(request):
+    """Every sharing, with and without batch norm."""
+    return SPACES[request.param]
+
+
+def random_examples(count=24):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, *INPUT_SHAPE[1:]), dtype=torch.uint8, generator=generator)
+    return Examples(images, torch.randint(CLASSES, (count,), generator=generator), 0.5, 0.29)
+
+
+@pytest.fixture
+def examples():
+    return random_examples()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def machine():
+    machine = Machine("cpu", "fp32", 1)
+    machine.claim_threads()
+    return machine

@@ -1,0 +1,151 @@
+"""Scoring all paths as a tree equals scoring each network alone."""
+
+import pytest
+import torch
+from conftest import SPACES
+from torch import nn
+
+from oneshot.evaluation import accuracies, build_tree, calibrate, pooled_moments, predict, score_subnets
+from oneshot.params import Evaluate
+from oneshot.supernet import SuperNet, tensors
+
+NORM_SPACES = [name for name in SPACES if name.endswith("-norm")]
+PLAIN_SPACES = [name for name in SPACES if not name.endswith("-norm")]
+BATCH = 7
+"""Does not divide the number of images."""
+
+
+def trained_supernet(space, examples, machine):
+    """With batch-norm buffers that mix all paths."""
+    supernet = machine.place(SuperNet(space, seed=0)).train()
+    for architecture in space.architectures:
+        supernet(examples.pixels(slice(12)), architecture)
+    return supernet
+
+
+def nodes_of(nodes, architecture, path=()):
+    """The tree's nodes from a root to where the architecture ends."""
+    for node in nodes:
+        here = (*path, node)
+        if node.architecture == architecture:
+            return here
+        if found := nodes_of(node.children, architecture, here):
+            return found
+    return ()
+
+
+def test_tree_holds_every_path_and_each_shared_prefix_once(space):
+    paths = SuperNet(space, seed=0).paths
+    tree = build_tree(paths)
+    for architecture, path in paths.items():
+        assert tuple(node.module for node in nodes_of(tree, architecture)) == path
+    nodes, pending = 0, list(tree)
+    while pending:
+        node = pending.pop()
+        nodes += 1
+        pending += node.children
+    prefixes = {tuple(map(id, path[: end + 1])) for path in paths.values() for end in range(len(path))}
+    assert nodes == len(prefixes)
+
+
+@torch.no_grad()
+def test_predictions_of_the_tree_equal_each_network_alone(space, examples, machine):
+    supernet = trained_supernet(space, examples, machine)
+    predictions = predict(build_tree(supernet.paths), examples, BATCH, machine)
+    assert tuple(predictions) == space.architectures
+    for architecture, predicted in predictions.items():
+        network = supernet.extract(architecture).eval()
+        alone = torch.cat([network(chunk.pixels()).argmax(1) for chunk in examples.chunks(BATCH)])
+        assert torch.equal(predicted, alone)
+
+
+@torch.no_grad()
+def test_recalibrated_predictions_of_the_tree_equal_each_network_alone(space, examples, machine):
+    supernet = trained_supernet(space, examples, machine)
+    tree = build_tree(supernet.paths)
+    calibrate(tree, examples, BATCH, machine)
+    together = predict(tree, examples, BATCH, machine)
+    for architecture, predicted in together.items():
+        alone = build_tree({architecture: tuple(supernet.extract(architecture))})
+        calibrate(alone, examples, BATCH, machine)
+        assert torch.equal(predicted, predict(alone, examples, BATCH, machine)[architecture])
+
+
+@pytest.mark.parametrize("name", NORM_SPACES)
+@torch.no_grad()
+def test_recalibrated_statistics_equal_those_of_one_batch_through_one_path(name, examples, machine):
+    supernet = trained_supernet(SPACES[name], examples, machine)
+    tree = build_tree(supernet.paths)
+    calibrate(tree, examples, BATCH, machine)
+    for architecture in SPACES[name].architectures:
+        outputs = examples.pixels()
+        for module, node in zip(supernet.extract(architecture), nodes_of(tree, architecture), strict=True):
+            if isinstance(module, nn.BatchNorm2d):
+                variance, mean = torch.var_mean(outputs, dim=(0, 2, 3), correction=0)
+                torch.testing.assert_close((node.mean, node.variance), (mean, variance), rtol=1e-4, atol=1e-5)
+            outputs = module.train()(outputs)
+
+
+@pytest.mark.parametrize("name", NORM_SPACES)
+def test_recalibration_writes_no_tensor_of_the_model(name, examples, machine):
+    supernet = trained_supernet(SPACES[name], examples, machine)
+    before = {key: tensor.detach().clone() for key, tensor in tensors(supernet).items()}
+    section = Evaluate(batch_size=BATCH, calibration_images=20)
+    score_subnets(supernet.paths, examples, examples, section, machine)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in tensors(supernet).items())
+
+
+@pytest.mark.parametrize("name", NORM_SPACES)
+def test_recalibration_changes_statistics(name, examples, machine):
+    tree = build_tree(trained_supernet(SPACES[name], examples, machine).paths)
+    calibrate(tree, examples, BATCH, machine)
+    norms = [node for node in nodes_of(tree, SPACES[name].architectures[0]) if isinstance(node.module, nn.BatchNorm2d)]
+    assert norms
+    assert not any(torch.allclose(node.mean, node.module.running_mean, rtol=0.01) for node in norms)
+
+
+@pytest.mark.parametrize("name", PLAIN_SPACES)
+def test_recalibration_changes_nothing_without_batch_norm(name, examples, machine):
+    supernet = SuperNet(SPACES[name], seed=0)
+    tree = build_tree(supernet.paths)
+    before = predict(tree, examples, BATCH, machine)
+    calibrate(tree, examples, BATCH, machine)
+    after = predict(tree, examples, BATCH, machine)
+    assert all(torch.equal(after[architecture], before[architecture]) for architecture in before)
+    section = Evaluate(batch_size=BATCH, calibration_images=20)
+    scores = score_subnets(supernet.paths, examples, examples, section, machine)
+    assert scores == {key: (value, value) for key, value in accuracies(before, examples.labels).items()}
+
+
+def test_scores_are_recalibrated_on_training_images_and_inherited(examples, machine):
+    supernet = trained_supernet(SPACES["prefix-norm"], examples, machine)
+    training, validation = examples.take(slice(16)), examples.take(slice(16, None))
+    section = Evaluate(batch_size=BATCH, calibration_images=10)
+    scores = score_subnets(supernet.paths, training, validation, section, machine)
+    tree = build_tree(supernet.paths)
+    inherited = accuracies(predict(tree, validation, BATCH, machine), validation.labels)
+    calibrate(tree, training.take(slice(10)), BATCH, machine)
+    recalibrated = accuracies(predict(tree, validation, BATCH, machine), validation.labels)
+    assert scores == {key: (recalibrated[key], inherited[key]) for key in inherited}
+
+
+def uneven_batches():
+    """Of different sizes and different means."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(size, 3, 4, 4, generator=generator) + shift for size, shift in ((5, 0.0), (3, 2.0), (1, -4.0))]
+
+
+def test_pooled_moments_equal_those_of_all_batches_together():
+    variance, mean = torch.var_mean(torch.cat(uneven_batches()), dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(pooled_moments(uneven_batches()), (mean, variance))
+
+
+def test_pooled_variance_is_not_the_mean_of_batch_variances():
+    batches = uneven_batches()
+    averaged = torch.stack([batch.var((0, 2, 3), correction=0) for batch in batches]).mean(0)
+    assert (pooled_moments(batches)[1] > 1.5 * averaged).all()
+
+
+def test_accuracy_is_the_fraction_of_right_predictions():
+    labels = torch.tensor([0, 1, 2, 3])
+    assert accuracies({"a": labels, "b": torch.tensor([0, 1, 0, 0])}, labels) == {"a": 1.0, "b": 0.5}

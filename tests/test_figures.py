@@ -1,0 +1,100 @@
+"""Figures are a function of their tables, and the diagram draws any space."""
+
+import pytest
+from conftest import SPACES, depth_space, kernel_space
+from matplotlib.patches import FancyBboxPatch
+
+from oneshot.report.diagram import draw_diagram
+from oneshot.report.figures import draw_comparison, draw_curves, draw_scatter, draw_table
+from oneshot.report.image import png
+from oneshot.space import SearchSpace, architecture_id
+
+SPACE = SPACES["sum"]
+NAMES = [architecture_id(architecture) for architecture in SPACE.architectures]
+SUMMARY = {"kendall_tau": 0.5}
+
+
+def comparison_rows(best=0.9):
+    return [
+        {
+            "architecture": name,
+            "params": 1000 + index,
+            "macs": 20000 + index,
+            "oneshot_test_accuracy": 0.8 + index / 100,
+            "standalone_test_accuracy": best - index / 100,
+            "gap": 10.0 - 2 * index,
+        }
+        for index, name in enumerate(NAMES)
+    ]
+
+
+def curve_rows(start=0.5):
+    """As csv gives them: every cell a string."""
+    keys = ("architecture", "seed", "epoch", "val_accuracy")
+    cells = ((name, seed, epoch, start + epoch / 10) for name in NAMES for seed in (0, 1) for epoch in (1, 2, 3))
+    return [dict(zip(keys, map(str, row), strict=True)) for row in cells]
+
+
+DRAWINGS = {
+    "curves": lambda change: draw_curves("study", SPACE, curve_rows(0.5 - change), curve_rows()),
+    "scatter": lambda change: draw_scatter("study", comparison_rows(0.9 - change), SUMMARY),
+    "table": lambda change: draw_table("study", comparison_rows(0.9 - change)),
+    "diagram": lambda change: draw_diagram("study", depth_space("prefix", depths=(1, 2) if change else (1, 2, 3))),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_equal_tables_give_equal_bytes_and_others_differ(name):
+    draw = DRAWINGS[name]
+    first = png(draw(0))
+    assert png(draw(0)) == first
+    assert png(draw(0.05)) != first
+
+
+def test_comparison_writes_its_four_figures(tmp_path):
+    draw_comparison(tmp_path, "study", SPACE, comparison_rows(), curve_rows(), curve_rows(), {"kendall_tau": None})
+    figures = {file.name: file.read_bytes()[:8] for file in tmp_path.iterdir()}
+    assert figures == dict.fromkeys(
+        ("curves.png", "oneshot_vs_standalone.png", "supernet.png", "table.png"), b"\x89PNG\r\n\x1a\n"
+    )
+
+
+def test_curves_draw_a_line_per_architecture_and_seed():
+    for axes in draw_curves("study", SPACE, curve_rows(), curve_rows()).axes:
+        assert len(axes.lines) == 4 * 2
+        assert axes.get_legend_handles_labels()[1] == NAMES
+
+
+def test_undefined_tau_is_said():
+    assert "undefined" in draw_scatter("study", comparison_rows(), {"kendall_tau": None}).axes[0].get_title()
+
+
+def three_blocks():
+    first, pool, second, *rest = kernel_space("concat", kernels=(3, 5, 7)).layers
+    return SearchSpace((first, second, pool, second, *rest), (1, 28, 28))
+
+
+DIAGRAMS = {
+    **{name: (space, []) for name, space in SPACES.items()},
+    "sizes": (kernel_space("sum", kernels=(1, 3, 5, 7)), ["conv 1x1\n3", "conv 3x3\n3", "conv 5x5\n3", "conv 7x7\n3"]),
+    "pairs": (kernel_space("wide", kernels=([1, 9], [9, 1])), ["conv 1x9\n3", "conv 9x1\n3"]),
+    "three-blocks": (three_blocks(), ["conv 7x7\n3"] * 3),
+    "gaps": (depth_space("prefix", depths=(2, 5)), ["conv 3x3\nlayer 5"] * 2),
+    "one-choice": (kernel_space("sum", kernels=(3,)), ["conv 3x3\n3"] * 2),
+}
+
+
+@pytest.mark.parametrize(("space", "labels"), DIAGRAMS.values(), ids=DIAGRAMS)
+def test_diagram_shows_every_choice_inside_the_picture(space, labels):
+    figure = draw_diagram("study", space)
+    axes = figure.axes[0]
+    shown = [text.get_text() for text in axes.texts]
+    assert all(shown.count(label) >= labels.count(label) for label in labels)
+    assert f"{len(space.architectures)} architectures" in figure.get_suptitle()
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    assert len(boxes) == len(shown) > sum(map(len, space.blocks))
+    assert all(left <= box.get_x() and box.get_x() + box.get_width() <= right for box in boxes)
+    assert all(low <= box.get_y() and box.get_y() + box.get_height() <= high for box in boxes)
+    for line in axes.lines:
+        assert all(left <= x <= right and low <= y <= high for x, y in zip(*line.get_data(), strict=True))
