@@ -1,14 +1,12 @@
-"""Command demo: a copy of the project with small params in a scratch folder, where a whole run takes a minute or two."""
+"""Command demo: a copy of the project with small params in a scratch folder, for a run of a minute or two."""
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from oneshot.errors import USAGE, OneshotError
-from oneshot.params import load_document
+from oneshot.params import load_document, write_document
 from pipeline.layout import Layout
 
 PROJECT_FILES = (
@@ -26,7 +24,7 @@ EPOCHS = {"supernet": 3, "standalone": 1}
 
 
 def make_small_project(source: Layout, destination: Path, studies: Sequence[str], batch_size: int = 64) -> None:
-    """Writes a project of the named studies, small, without git. Raises OneshotError (exit 2) if the folder is in use."""
+    """A small project of the named studies, without git. Raises OneshotError (exit 2) if the folder is in use."""
     if destination.exists() and any(destination.iterdir()):
         raise OneshotError(f"{destination}: not empty; a demo starts from nothing; remove it or name another", USAGE)
     for name in PROJECT_FILES:
@@ -43,13 +41,13 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
     data = source.dataset("mnist")
     if data.is_dir():
         params["datasets"]["mnist"]["folder"] = str(data)
-    with (destination / "params.yaml").open("w") as file:
-        YAML(typ="safe", pure=True).dump(params, file)
+    write_document(destination / "params.yaml", params)
 
 
 def small_params(params: dict[str, Any], studies: Sequence[str], batch_size: int) -> dict[str, Any]:
-    params["run"] = {study: "mnist" for study in studies}
+    params["run"] = dict.fromkeys(studies, "mnist")
     params["studies"] = {study: params["studies"][study] for study in studies}
+    params["compute"]["supernet_threads"] = 1  # small steps are faster on one thread
     params["datasets"]["mnist"] |= {"training_size": TRAINING_SIZE, "validation_size": VALIDATION_SIZE}
     for study in params["studies"].values():
         for arm, epochs in EPOCHS.items():

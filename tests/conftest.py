@@ -1,7 +1,13 @@
 """Small search spaces of every kind of sharing, and random images, that the tests share."""
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 import torch
+from filelock import FileLock
+from project import Outcome, Project, make_finished_project
 
 from oneshot.blocks import (
     ClassifierLayer,
@@ -66,3 +72,27 @@ def machine():
     machine = Machine("cpu", "fp32", 1)
     machine.claim_threads()
     return machine
+
+
+@pytest.fixture(scope="session")
+def finished_run(shared_folder: Path) -> Outcome:
+    """The output of the run that made the finished project; made once, whichever test process comes first."""
+    record = shared_folder / "outcome.json"
+    with FileLock(shared_folder / "lock"):
+        if not record.exists():
+            record.write_text(json.dumps(asdict(make_finished_project(shared_folder / "project"))))
+    return Outcome(**json.loads(record.read_text()))
+
+
+@pytest.fixture(scope="session")
+def finished_project(shared_folder: Path, finished_run: Outcome) -> Project:
+    """Not to be changed: tests that edit take a copy."""
+    return Project(shared_folder / "project")
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -128,14 +128,6 @@ def test_failing_job_takes_no_finished_one_with_it(tmp_path):
     assert [finished.reused for finished in results] == [True, False, True]
 
 
-def test_failing_worker_takes_no_finished_job_with_it(tmp_path):
-    jobs, listener = [make_job(name, None) for name in "abc"], Recorder()
-    with pytest.raises(OneshotError, match="b, seed 0: the loss is nan") as error:
-        run_jobs(fail_on_b, jobs, 2, tmp_path, listener)
-    assert error.value.exit_code == TRAINING
-    assert {folder.name for folder in tmp_path.iterdir()} == {jobs[0].fingerprint, jobs[2].fingerprint}
-
-
 @pytest.mark.parametrize("name", [WEIGHTS, RECORD])
 @pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"!", lambda content: content[:9], lambda _: b""])
 def test_damaged_result_is_not_reused(name, damage, tmp_path):

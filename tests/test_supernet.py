@@ -21,7 +21,7 @@ OPTIMIZERS = {
     "adadelta": Adadelta(name="adadelta", lr=1.0, rho=0.9, weight_decay=0.01),
 }
 KERNELS = {"3": 0.0, "5": 1.0}
-"""The seed's `choice` for each branch."""
+"""The value of `choice` that leaves each branch alone."""
 
 
 def snapshot(model, optimizer_state):
@@ -125,19 +125,19 @@ def whole_weight(steps, name):
 
 
 def branches(x, position, choice, convolve):
-    """Both outputs, the unchosen one multiplied by zero, as in the seed."""
+    """Both outputs, the unchosen one multiplied by zero."""
     weights = (1 - KERNELS[choice], KERNELS[choice])
     return [convolve(x, f"{position}-kernel{kernel}") * w for kernel, w in zip(KERNELS, weights, strict=True)]
 
 
-def seed_sum(steps, x, architecture):
+def formula_sum(steps, x, architecture):
     for position, choice in zip((0, 2), architecture, strict=True):
         first, second = branches(x, position, choice, lambda x, name: steps[name](x))
         x = max_pool2d(relu(first + second), 2)
     return steps["5-classifier"](relu(steps["4-linear"](x.flatten(1))))
 
 
-def seed_concat(steps, x, architecture):
+def formula_concat(steps, x, architecture):
     for position, choice in zip((0, 2), architecture, strict=True):
         both = torch.cat(branches(x, position, choice, lambda x, name: steps[name](x)), 1)
         name = f"{position}-reduce"
@@ -145,7 +145,7 @@ def seed_concat(steps, x, architecture):
     return steps["5-classifier"](relu(steps["4-linear"](x.flatten(1))))
 
 
-def seed_wide(steps, x, architecture):
+def formula_wide(steps, x, architecture):
     def convolve_both(x, name):
         return conv2d(x, whole_weight(steps, name), steps[f"{name}-after5"].bias, padding="same")
 
@@ -156,9 +156,9 @@ def seed_wide(steps, x, architecture):
     return steps["5-classifier"](relu(x))
 
 
-@pytest.mark.parametrize("formula", [seed_sum, seed_concat, seed_wide])
+@pytest.mark.parametrize("formula", [formula_sum, formula_concat, formula_wide])
 def test_logits_equal_the_formula_with_both_branches(formula, examples):
-    space = kernel_space(formula.__name__.removeprefix("seed_"))
+    space = kernel_space(formula.__name__.removeprefix("formula_"))
     supernet, images = SuperNet(space, seed=0), examples.pixels()
     for architecture in space.architectures:
         expected = formula(supernet.steps, images, architecture)

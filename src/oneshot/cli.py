@@ -98,11 +98,12 @@ def sync() -> None:
 
 
 @main.command()
-def show() -> None:
+@click.option("--markdown", is_flag=True, help="As the README has them.")
+def show(markdown: bool) -> None:
     """Print the comparison tables of the studies that `run` names."""
     from pipeline.show import run
 
-    run()
+    run(markdown)
 
 
 @main.command()

@@ -34,7 +34,7 @@ MAX_BYTES, MAX_DEPTH, MAX_SCALAR = 65_536, 20, 1000
 
 # The names of studies and datasets become folders, and MLflow experiments.
 STUDY_NAME, DATASET_NAME = r"^[a-z0-9][a-z0-9-]{0,39}$", r"^[a-z0-9][a-z0-9_]{0,39}$"
-FOLDER = r"^[^\x00-\x1f\x7f]+$"
+FOLDER = r"^(~(/[^\x00-\x1f\x7f]*)?|[^~\x00-\x1f\x7f][^\x00-\x1f\x7f]*)$"
 StudyName = Annotated[str, Field(pattern=STUDY_NAME)]
 DatasetName = Annotated[str, Field(pattern=DATASET_NAME)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -235,6 +235,11 @@ def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
     return document
 
 
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(document, file)
+
+
 def load_params(path: Path) -> Params:
     """Validated params. Raises OneshotError whose lines name each fault's place, rule and mend."""
     document = load_document(path)
@@ -285,13 +290,13 @@ def _explain_yaml(error: Exception, text: str) -> str:
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         problem = str(error).partition("\n")[0]
         return f": {problem}; the file must be YAML 1.2; correct it"
-    line, problem = error.problem_mark.line + 1, (error.problem or error.context or "not YAML").splitlines()[0]
+    line, problem = error.problem_mark.line + 1, error.problem or error.context or "not YAML"
     if isinstance(error, DuplicateKeyError):
         key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
         return f":{line}: duplicate key {_key(key)}; a section has each key once; delete one of them"
     if "'\\t'" in problem:
         return f":{line}: a tab; YAML is indented with spaces; replace it"
-    return f":{line}: {problem}; the file must be YAML 1.2; correct that line"
+    return f":{line}: {problem.splitlines()[0]}; the file must be YAML 1.2; correct that line"
 
 
 # What pydantic finds, by its name for it: the rule, the mend.
@@ -319,7 +324,7 @@ RULES = {
 PATTERNS = {
     STUDY_NAME: ("a study's name is 1 to 40 of a-z, 0-9 and -, not first a -", "rename it"),
     DATASET_NAME: ("a dataset's name is 1 to 40 of a-z, 0-9 and _, not first a _", "rename it"),
-    FOLDER: ("must be a path without control characters, or null", "change it"),
+    FOLDER: ("must be null or a path without control characters, at most ~/ for the home folder", "change it"),
 }
 
 

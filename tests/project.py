@@ -1,0 +1,99 @@
+"""A real project on small params, for the tests that run the DAG."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oneshot.params import load_document, write_document
+from pipeline.demo import make_small_project
+from pipeline.layout import Layout
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+# No tracking server, no credentials and no other project may leak into a run.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))} | {
+    "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "true",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    output: str
+
+    @property
+    def ran(self) -> set[str]:
+        """The stages that were computed; a stage restored from the cache is not."""
+        return set(re.findall(r"^Running stage '(.+)':", self.output, re.MULTILINE))
+
+    @property
+    def reused(self) -> set[str]:
+        """The jobs that had been finished earlier."""
+        return set(re.findall(r"(\S+@\S+: \S+), seed \d+: finished earlier", self.output))
+
+
+@dataclass(frozen=True)
+class Project:
+    folder: Path
+
+    def run(self, *command: str, **environment: str) -> Outcome:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=ENVIRONMENT | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=280,
+        )
+        return Outcome(done.returncode, done.stdout)
+
+    def repro(self, *arguments: str) -> Outcome:
+        outcome = self.run("dvc", "repro", *arguments)
+        assert outcome.code == 0, outcome.output
+        return outcome
+
+    def edit(self, key: str, value: Any) -> None:
+        """Sets one dotted key of params.yaml; numbers are places in lists."""
+        document = load_document(self.folder / "params.yaml")
+        node: Any = document
+        *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
+        for part in path:
+            node = node[part]
+        node[last] = value
+        write_document(self.folder / "params.yaml", document)
+
+    def copy(self, destination: Path) -> "Project":
+        shutil.copytree(self.folder, destination, symlinks=True)
+        return Project(destination)
+
+    def forget(self, *names: str) -> None:
+        for name in names:
+            path = self.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def outputs(self) -> dict[str, bytes]:
+        """Every output but the timing files, by path."""
+        files = [file for folder in ("data", "results") for file in (self.folder / folder).rglob("*") if file.is_file()]
+        return {
+            str(file.relative_to(self.folder)): file.read_bytes() for file in files if "timing.json" not in file.name
+        }
+
+
+def make_finished_project(folder: Path) -> Outcome:
+    """One kernels study and one depths study, run from the download to the comparison."""
+    make_small_project(Layout(ROOT, ROOT), folder, ["kernels-sum", "depths"])
+    project = Project(folder)
+    for study in ("kernels-sum", "depths"):
+        # As thin as it goes: the tests look at what runs, not at what it reaches.
+        for place, layer in enumerate(load_document(folder / "params.yaml")["studies"][study]["space"]):
+            if "channels" in layer:
+                project.edit(f"studies.{study}.space.{place}.channels", 4)
+    project.edit("datasets.mnist.training_size", 1000)
+    return project.repro()

@@ -1,0 +1,160 @@
+"""The real DAG on small params: what an edit reruns, and nothing else."""
+
+import filecmp
+from pathlib import Path
+
+import pytest
+from project import Outcome, Project
+
+ALL_STAGES = {"download@mnist"} | {
+    f"{stage}@{study}"
+    for stage in ("train_supernet", "evaluate_subnets", "train_standalones", "compare")
+    for study in ("kernels-sum", "depths")
+}
+DEPTHS_BLOCK = "studies.depths.space.1.depths"
+
+
+@pytest.fixture
+def project(finished_project: Project, tmp_path: Path) -> Project:
+    return finished_project.copy(tmp_path / "project")
+
+
+def test_a_fresh_project_runs_every_stage(finished_run: Outcome) -> None:
+    assert finished_run.ran == ALL_STAGES
+
+
+def test_nothing_runs_when_nothing_that_matters_was_edited(project: Project) -> None:
+    for name in ("src/oneshot/tracking.py", "src/oneshot/cli.py", "src/oneshot/progress.py", "params.yaml"):
+        with (project.folder / name).open("a") as file:
+            file.write("\n# A remark.\n")
+    for name in ("README.md", "pyproject.toml", "requirements.lock"):
+        (project.folder / name).write_text("other\n")
+    project.edit("compute.workers", 1)
+
+    assert project.repro().ran == set()
+
+
+def test_standalone_epochs_rerun_the_standalones_of_the_study_and_undoing_restores(project: Project) -> None:
+    project.edit("studies.depths.standalone.epochs", 2)
+    assert project.repro().ran == {"train_standalones@depths", "compare@depths"}
+
+    before = project.outputs()
+    project.edit("studies.depths.standalone.epochs", 1)
+    undone = project.repro()
+    assert undone.ran == set()
+    assert project.outputs() != before
+
+
+def test_supernet_epochs_rerun_the_one_shot_arm_of_the_study(project: Project) -> None:
+    project.edit("studies.depths.supernet.epochs", 2)
+
+    assert project.repro().ran == {"train_supernet@depths", "evaluate_subnets@depths", "compare@depths"}
+
+
+def test_an_added_choice_reuses_the_standalones_of_the_other_architectures(project: Project) -> None:
+    project.edit(DEPTHS_BLOCK, [1, 2, 3, 4])
+    outcome = project.repro()
+
+    assert outcome.ran == {stage for stage in ALL_STAGES if stage.endswith("@depths")}
+    assert outcome.reused == {f"train_standalones@depths: {first}-{second}" for first in "123" for second in "123"}
+
+
+def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project) -> None:
+    recipe = {
+        "epochs": 1,
+        "batch_size": 64,
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
+        "schedule": {"name": "linear", "warmup": 0.1},
+    }
+    kernels = {"layer": "kernel_block", "channels": 2}
+    space = [
+        kernels | {"kernels": [[1, 9], [9, 1]], "sharing": "sum", "batch_norm": True},
+        {"layer": "max_pool", "size": 4},
+        kernels | {"kernels": [1, 7], "sharing": "wide", "batch_norm": False},
+        {"layer": "depth_block", "depths": [1, 3], "kernel": 3, "sharing": "block", "batch_norm": True},
+        {"layer": "classifier", "classes": 10},
+    ]
+    study = {
+        "seeds": [3, 5],
+        "space": space,
+        "supernet": recipe | {"sampler": "uniform"},
+        "standalone": recipe,
+        "evaluate": {"batch_size": 500, "calibration_images": 300},
+        "compare": {"bootstrap_samples": 100, "bootstrap_seed": 1},
+    }
+    project.edit("studies.three-blocks", study)
+    project.edit("run.three-blocks", "mnist")
+    outcome = project.repro()
+
+    table = (project.folder / "results/three-blocks/comparison.csv").read_text().splitlines()
+    assert {stage.partition("@")[2] for stage in outcome.ran} == {"three-blocks"}
+    assert [line.split(",")[0] for line in table[1:]] == [
+        f"{first}-{second}-{third}" for first in ("1x9", "9x1") for second in "17" for third in "13"
+    ]
+    assert all(cell for cell in table[1].split(","))  # with two seeds every deviation has a value
+
+
+def test_the_same_params_give_the_same_bytes_from_an_empty_cache(project: Project) -> None:
+    before = project.outputs()
+    project.forget(".dvc/cache", ".work", "results", "data", "dvc.lock", "mlflow.db", "mlruns")
+    project.edit("compute.workers", 1)
+    assert project.repro().ran == ALL_STAGES
+
+    after = project.outputs()
+    assert {name for name in before if before[name] != after.get(name)} == set()
+    assert before.keys() == after.keys()
+
+
+def test_only_compare_opens_the_test_split(project: Project) -> None:
+    before = project.outputs()
+    project.forget(".work", "results")
+    for file in (project.folder / "data/mnist").glob("t10k-*"):
+        file.unlink()
+        file.write_bytes(b"cut off")
+    for stage in ("train_supernet", "evaluate_subnets", "train_standalones"):
+        outcome = project.run("oneshot", stage, "--study", "kernels-sum")
+        assert outcome.code == 0, outcome.output
+    refused = project.run("oneshot", "compare", "--study", "kernels-sum")
+
+    same = {name: content for name, content in project.outputs().items() if name.startswith("results")}
+    assert same and all(before[name] == content for name, content in same.items())
+    assert refused.code == 65 and "t10k" in refused.output.splitlines()[-1]
+
+
+def test_the_supernets_last_epoch_is_what_evaluate_subnets_finds(finished_project: Project) -> None:
+    curves = (finished_project.folder / "results/depths/supernet/curves.csv").read_text().splitlines()
+    scores = (finished_project.folder / "results/depths/oneshot.csv").read_text().splitlines()
+
+    last = [line.split(",")[4:] for line in curves[-9:]]
+    assert [line.split(",")[2:4] for line in scores[1:]] == last
+
+
+def test_a_bad_edit_fails_the_repro_with_one_line_and_restores_by_undoing(project: Project) -> None:
+    before = project.outputs()
+    project.edit("studies.depths.compare.bootstrap_samples", -1)
+    outcome = project.run("dvc", "repro")
+    assert outcome.code == 255
+    assert "error: params.yaml: studies.depths.compare.bootstrap_samples: " in outcome.output
+    assert "Traceback" not in outcome.output
+
+    project.edit("studies.depths.compare.bootstrap_samples", 200)
+    assert project.repro().ran == set()
+    assert project.outputs() == before
+
+
+def test_dvc_commands_of_the_readme_work_in_a_repository(project: Project) -> None:
+    (project.folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+    for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "Small")):
+        assert project.run("git", *command).code == 0
+    key = "studies.kernels-sum.compare.bootstrap_samples"
+
+    assert project.run("dvc", "repro", "compare@depths").ran == set()
+    assert "kendall_tau" in project.run("dvc", "metrics", "show").output
+    assert project.run("dvc", "plots", "show").code == 0
+    experiment = project.run("dvc", "exp", "run", "-S", f"{key}=150")
+    assert (experiment.code, experiment.ran) == (0, {"compare@kernels-sum"}), experiment.output
+    assert key in project.run("dvc", "params", "diff").output
+    page = (project.folder / "dvc_plots/index.html").read_text()
+    assert "standalone_curves.csv" in page and '"field": "architecture"' in page
+    assert filecmp.cmp(project.folder / ".dvc/plots/architectures.json", ".dvc/plots/architectures.json")

@@ -1,0 +1,147 @@
+"""MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from project import BIN, ENVIRONMENT, Project
+
+from oneshot.tracking import Tracker, Unit
+
+UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
+NETWORKS = {"kernels-sum": 4, "depths": 9}
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def runs(folder: Path, study: str, condition: str = "") -> list:
+    store = client(folder)
+    experiment = store.get_experiment_by_name(study)
+    return list(store.search_runs([experiment.experiment_id], condition, max_results=1000))
+
+
+@pytest.fixture
+def project(finished_project: Project, tmp_path: Path) -> Project:
+    return finished_project.copy(tmp_path / "project")
+
+
+def test_every_unit_has_one_finished_run(finished_project: Project) -> None:
+    for study, architectures in NETWORKS.items():
+        found = runs(finished_project.folder, study)
+        stages = sorted(run.data.tags["stage"] for run in found)
+        assert {run.info.status for run in found} == {"FINISHED"}
+        assert stages == sorted(
+            ["train_supernet", "compare"] + architectures * ["evaluate_subnets"] + architectures * ["train_standalones"]
+        )
+
+
+def test_a_standalone_and_its_subnet_show_the_same_keys(finished_project: Project) -> None:
+    folder = finished_project.folder
+    standalone, subnet = (
+        runs(folder, "depths", f"tags.stage = '{stage}' and params.architecture = '1-3'")[0]
+        for stage in ("train_standalones", "evaluate_subnets")
+    )
+    shared = {"train/loss", "val/accuracy", "test/accuracy", "cost/params", "cost/macs"}
+
+    assert shared <= standalone.data.metrics.keys() & subnet.data.metrics.keys()
+    assert len(client(folder).get_metric_history(subnet.info.run_id, "val/accuracy")) == 3
+    assert standalone.inputs.dataset_inputs[0].dataset.name == "mnist"
+    assert standalone.data.params["standalone.epochs"] == "1"
+    assert [file.path for file in client(folder).list_artifacts(standalone.info.run_id, "weights")] == [
+        "weights/0.safetensors"
+    ]
+
+
+def test_a_download_logs_the_four_digests(finished_project: Project) -> None:
+    (run,) = runs(finished_project.folder, "data_download")
+
+    assert len([name for name in run.data.params if name.startswith("sha256.")]) == 4
+
+
+def test_sync_fills_an_empty_database_once(project: Project) -> None:
+    """As after a fresh clone: neither weights nor data, no cache, no database."""
+    before = {run.data.tags["oneshot.key"] for run in runs(project.folder, "depths")}
+    weights = [f"results/{study}/{arm}/weights" for study in NETWORKS for arm in ("supernet", "standalone")]
+    project.forget("mlflow.db", "mlruns", ".work", ".dvc/cache", "data", *weights)
+
+    assert ", 31 were made" in project.run("oneshot", "sync").output
+    assert "31 runs were there, 0 were made" in project.run("oneshot", "sync").output
+    again = runs(project.folder, "depths")
+    assert {run.data.tags["oneshot.key"] for run in again} == before
+    assert {run.data.tags["current"] for run in again} == {"true"}
+    assert all("dvc.dep.data/mnist/train-images-idx3-ubyte" in run.data.tags for run in again)
+
+
+def test_sync_marks_the_runs_of_the_current_lock_alone(project: Project) -> None:
+    project.edit("studies.kernels-sum.compare.bootstrap_samples", 100)
+    project.repro()
+    assert project.run("oneshot", "sync").code == 0
+
+    compared = runs(project.folder, "kernels-sum", "tags.stage = 'compare'")
+    by_samples = {run.data.params["compare.bootstrap_samples"]: run.data.tags.get("current") for run in compared}
+    assert by_samples["100"] == "true" and by_samples["200"] != "true"
+
+
+def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:
+    before = project.outputs()
+    project.forget(".work", "results/kernels-sum/oneshot.csv")
+    outcome = project.run(
+        "oneshot", "evaluate_subnets", "--study", "kernels-sum", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+    )
+
+    assert outcome.code == 0
+    assert len([line for line in outcome.output.splitlines() if line.startswith("warning: MLflow")]) == 1
+    assert project.outputs() == before
+
+
+def _complete(folder: Path) -> bool:
+    tracker = Tracker(folder, warn=print)
+    tracker.complete(UNIT, None)
+    return tracker.failure is None
+
+
+def test_first_use_by_several_processes_at_once_breaks_nothing(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert pool.map(_complete, [tmp_path] * 3) == [True] * 3
+
+    assert runs(tmp_path, "depths")
+
+
+def test_an_interrupted_first_use_breaks_nothing(tmp_path: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; "
+    code += f"from test_tracking import _complete; _complete(Path({str(tmp_path)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT)
+    aside = tmp_path / "mlflow.db.new"
+    deadline = time.monotonic() + 60
+    while not (aside.exists() and aside.stat().st_size > 100_000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    assert aside.exists() and not (tmp_path / "mlflow.db").exists()
+    assert _complete(tmp_path)
+
+
+def test_a_unit_that_is_known_is_linked_not_made_again(tmp_path: Path) -> None:
+    first = Tracker(tmp_path, warn=print).complete(UNIT, None)
+    second = Tracker(tmp_path, warn=print).complete(UNIT, None)
+
+    assert first is not None and second is not None
+    assert (first[0], True, False) == (second[0], first[1], second[1])
+
+
+def test_plain_mlflow_finds_the_default_database(finished_project: Project) -> None:
+    code = "import mlflow; print(sorted(e.name for e in mlflow.search_experiments()))"
+    done = subprocess.run(
+        [BIN / "python", "-c", code], cwd=finished_project.folder, env=ENVIRONMENT, capture_output=True, text=True
+    )
+
+    assert "depths" in done.stdout
