@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from oneshot.documents import load_document, write_document
 from oneshot.errors import USAGE, OneshotError
-from oneshot.params import load_document, write_document
 from pipeline.layout import Layout
 
 PROJECT_FILES = (

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oneshot.params import load_document
+from oneshot.documents import load_document
+from oneshot.errors import USAGE, OneshotError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,12 @@ class Stage:
 
 
 def read_stage(root: Path, name: str, key: str, item: str = "") -> Stage:
-    body = load_document(root / "dvc.yaml")["stages"][name]["do"]
+    try:
+        body = load_document(root / "dvc.yaml")["stages"][name]["do"]
+    except (KeyError, TypeError):
+        raise OneshotError(
+            f"dvc.yaml: stages.{name}: missing; every command is a stage; restore the file", USAGE
+        ) from None
 
     def filled(kind: str) -> tuple[str, ...]:
         entries = [entry if isinstance(entry, str) else next(iter(entry)) for entry in body.get(kind, [])]

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from oneshot.documents import load_document
 from oneshot.jobs import Finished, Job
-from oneshot.params import load_document
 from oneshot.tracking import Tracker, Unit
 from pipeline.dvcfile import code_hashes, pick_params, read_stage
 from pipeline.layout import Layout

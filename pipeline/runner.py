@@ -1,12 +1,10 @@
 """Runs one stage: params in, progress and tracking around it, its results into MLflow."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import click
 
 from oneshot.errors import USAGE, OneshotError
 from oneshot.jobs import Finished, Job, Listener
@@ -41,11 +39,11 @@ class Everyone:
             listener.finish(finished)
 
 
-def run_stage(name: str, key: str) -> None:
+def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
     layout = Layout.find()
     params = load_params(layout.params)
     _check_key(name, key, params)
-    tracker = Tracker(layout.home, warn=lambda text: click.echo(text, err=True))
+    tracker = Tracker(layout.home, warn)
     if name == "download":
         _download(params, layout, key)
         publish(tracker, layout, record_of_run(layout, name, key, key))

@@ -31,8 +31,9 @@ def markdown_table(paths: StudyLayout) -> str:
 def summary(paths: StudyLayout) -> str:
     comparison, timing = read_json(paths.comparison), read_json(paths.timing)
     return (
-        f"Mean gap {comparison['mean_gap']:.2f} points, largest {comparison['max_gap']:.2f}. The supernet cost as much as "
-        f"{timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings.\n{comparison['verdict']}\n"
+        f"Mean gap {comparison['mean_gap']:.2f} points, largest {comparison['max_gap']:.2f}. "
+        f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings.\n"
+        f"{comparison['verdict']}\n"
     )
 
 

@@ -6,13 +6,12 @@ Results and lock hold all that a run shows, so it is linked if it exists and mad
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import click
-
-from oneshot.errors import MISSING_INPUT, UNAVAILABLE, OneshotError
-from oneshot.params import Params, load_document, load_params
+from oneshot.documents import load_document
+from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, OneshotError
+from oneshot.params import Params, load_params
 from oneshot.tracking import Tracker
 from pipeline.layout import Layout
 from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
@@ -22,14 +21,15 @@ LOCK_LIMIT = 1 << 24
 Entry = Mapping[str, Any]
 
 
-def run() -> None:
+def run(warn: Callable[[str], None]) -> str:
+    """What was done, in one line."""
     layout = Layout.find()
     params = load_params(layout.params)
-    tracker = Tracker(layout.home, warn=lambda text: click.echo(text, err=True))
+    tracker = Tracker(layout.home, warn)
     current: dict[str, set[str]] = defaultdict(set)
     counts: Counter[bool] = Counter()
     networks: dict[str, list[Published]] = defaultdict(list)
-    for stage, key, entry in _entries(layout, params):
+    for stage, key, entry in _entries(layout, params, warn):
         published = publish(tracker, layout, _record(stage, key, entry))
         for run_id, (unit, made) in published.items():
             current[unit.experiment].add(run_id)
@@ -44,23 +44,24 @@ def run() -> None:
         tracker.mark_current(experiment, run_ids)
     if tracker.failure is not None:
         raise OneshotError(f"MLflow: {tracker.failure}; the sync is not complete; run it again", UNAVAILABLE)
-    click.echo(f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files")
+    return f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files"
 
 
-def _entries(layout: Layout, params: Params) -> list[tuple[str, str, Entry]]:
+def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> list[tuple[str, str, Entry]]:
     """Entries of dvc.lock that params.yaml still builds and whose files are what the lock says, `compare` last."""
     path = layout.root / "dvc.lock"
     if not path.exists():
         raise OneshotError("dvc.lock: not there; it holds what was run; run `dvc repro`", MISSING_INPUT)
     entries = []
-    for address, entry in load_document(path, LOCK_LIMIT)["stages"].items():
+    stages = load_document(path, LOCK_LIMIT).get("stages")
+    if not isinstance(stages, dict):
+        raise OneshotError("dvc.lock: stages: not a mapping; DVC writes this file; restore it from git", BAD_DATA)
+    for address, entry in stages.items():
         stage, _, key = address.partition("@")
         if key not in (params.datasets if stage == "download" else params.run):
             continue
         if changed := [out["path"] for out in entry["outs"] if not _as_locked(layout, out)]:
-            click.echo(
-                f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`", err=True
-            )
+            warn(f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`")
             continue
         entries.append((stage, key, entry))
     return sorted(entries, key=lambda item: item[0] == "compare")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oneshot.params import load_document, write_document
+from oneshot.documents import load_document, write_document
 from pipeline.demo import make_small_project
 from pipeline.layout import Layout
 

@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from oneshot import sources
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
 from oneshot.cli import STAGES, main
+from oneshot.documents import load_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, USAGE
-from oneshot.params import load_document
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = (ROOT / "params.yaml").read_text()

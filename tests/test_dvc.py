@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from oneshot.cli import STAGES, main
-from oneshot.params import load_document
+from oneshot.documents import load_document
 from pipeline.layout import Layout
 
 ROOT = Path(__file__).parents[1]

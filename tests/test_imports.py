@@ -42,7 +42,7 @@ def importers(*modules):
     [
         (["mlflow"], {"src/oneshot/tracking.py"}),
         (["click"], {"src/oneshot/cli.py"}),
-        (["yaml", "ruamel"], {"src/oneshot/params.py"}),
+        (["yaml", "ruamel"], {"src/oneshot/documents.py"}),
         (["pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"], set()),
         (["oneshot.cli"], set()),
     ],
@@ -54,7 +54,7 @@ def test_library_is_imported_by_its_owner_alone(modules, owners):
 
 def test_owners_import_what_they_own():
     assert importers("click") == {"src/oneshot/cli.py"}
-    assert importers("ruamel") == {"src/oneshot/params.py"}
+    assert importers("ruamel") == {"src/oneshot/documents.py"}
 
 
 def test_core_knows_the_pipeline_from_the_command_line_alone():

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from oneshot import blocks, params
-from oneshot.params import MAX_BYTES, MAX_DEPTH, MAX_SCALAR, OneshotError, load_document, load_params
+from oneshot.documents import MAX_BYTES, MAX_DEPTH, MAX_SCALAR, load_document
+from oneshot.errors import OneshotError
+from oneshot.params import load_params
 from oneshot.schema import Section
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from oneshot.errors import IO, OneshotError
+from oneshot.errors import IO, USAGE, OneshotError
 
 STAGES = {
     "download": "Fetch a dataset's four IDX files and verify them.",
@@ -26,16 +26,35 @@ STAGES = {
 class ErrorLines(click.Group):
     """Turns every expected failure into `error: ...` lines on stderr and the documented exit code."""
 
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **named)
+        except click.UsageError as error:
+            _exit_on_usage(error)
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.UsageError as error:
+            _exit_on_usage(error)
         except OneshotError as error:
             for line in getattr(error, "faults", [str(error)]):
                 click.echo(f"error: {line}", err=True)
             sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("error: interrupted; finished trainings are kept; run `dvc repro` to go on", err=True)
+            sys.exit(128 + signal.SIGINT)
         except OSError as error:
             click.echo(f"error: {error.filename or 'input/output'}: {error.strerror}; mend it and run again", err=True)
             sys.exit(IO)
+
+
+def _exit_on_usage(error: click.UsageError) -> NoReturn:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        raise error
+    command = error.ctx.command_path if error.ctx else "oneshot"
+    click.echo(f"error: {command}: {error.format_message()}; see `{command} --help`", err=True)
+    sys.exit(USAGE)
 
 
 @click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,7 +67,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _exit_on_signal)
 
 
+def _warn(text: str) -> None:
+    click.echo(text, err=True)
+
+
 def _exit_on_signal(number: int, _: object) -> NoReturn:
+    click.echo(f"error: ended by {signal.Signals(number).name}; finished trainings are kept; run it again", err=True)
     sys.exit(128 + number)
 
 
@@ -62,14 +86,14 @@ def _stage_command(name: str, summary: str) -> None:
     def command(key: str | None) -> None:
         from pipeline.runner import run_stage
 
-        run_stage(name, key or _key_from_dvc(name, option))
+        run_stage(name, key or _key_from_dvc(name, option), _warn)
 
 
 def _key_from_dvc(name: str, option: str) -> str:
     """DVC names the stage it runs, `<stage>@<key>`, so no value from params.yaml reaches a shell."""
     stage, _, key = os.environ.get("DVC_STAGE", "").partition("@")
     if stage != name or not key:
-        raise click.UsageError(f"give --{option} NAME")
+        raise click.UsageError(f"no {option} is named; give --{option} NAME")
     return key
 
 
@@ -94,7 +118,7 @@ def sync() -> None:
     """Make MLflow show every result that dvc.lock names: link runs, and log again those it lacks."""
     from pipeline.sync import run
 
-    run()
+    click.echo(run(_warn))
 
 
 @main.command()

@@ -40,10 +40,8 @@ class Examples:
         return Examples(self.images.to(device), self.labels.to(device), self.mean, self.deviation)
 
     def pixels(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Normalised images (batch, 1, 28, 28) float32, channels last."""
-        scaled = self.images[index].unsqueeze(1).float().mul_(1 / 255)
-        normalised = scaled.sub_(self.mean).div_(self.deviation)
-        return normalised.contiguous(memory_format=torch.channels_last)
+        """Normalised images (batch, 1, 28, 28) float32."""
+        return self.images[index].unsqueeze(1).float().mul_(1 / 255).sub_(self.mean).div_(self.deviation)
 
     def chunks(self, size: int) -> Iterator["Examples"]:
         for start in range(0, len(self), size):

@@ -4,6 +4,10 @@ Exit codes (sysexits.h where it has one): 1 training failed, 2 usage or params, 
 66 missing input, 69 no source or service, 71 a worker process died, 74 input or output failed.
 """
 
+import json
+import re
+from typing import Any
+
 TRAINING, USAGE, BAD_DATA, MISSING_INPUT, UNAVAILABLE, PROCESS, IO = 1, 2, 65, 66, 69, 71, 74
 
 
@@ -18,3 +22,8 @@ class OneshotError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def quoted_key(key: Any) -> str:
+    """As it is if it is plain, else in quotes, so that no key forges a line, a dot or a colour."""
+    return str(key) if re.fullmatch(r"[\w-]+", str(key), re.ASCII) else json.dumps(str(key))

@@ -7,6 +7,7 @@ at a time changes no result, since each claims its own threads and seeds its own
 import functools
 import json
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -168,8 +169,9 @@ _messages: Any = None
 
 
 def _connect(messages: Any) -> None:
-    """In a new worker process: where its jobs report to."""
+    """In a new worker process: where its jobs report to. An interruption is the parent's to handle."""
     global _messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _messages = messages
 
 

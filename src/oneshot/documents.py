@@ -1,0 +1,84 @@
+"""YAML files as plain data: read as YAML 1.2, as DVC does, and refused where the text would not mean what it shows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, DocumentStartEvent, ScalarEvent
+from ruamel.yaml.reader import ReaderError
+
+from oneshot.errors import MISSING_INPUT, USAGE, OneshotError, quoted_key
+
+MAX_BYTES, MAX_DEPTH, MAX_SCALAR = 65_536, 20, 1000
+
+
+def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
+    """The file as plain dicts and lists. Raises OneshotError, naming the line, for what YAML 1.2 or we refuse."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise OneshotError(f"{path.name}: no such file; run this in the project's folder", MISSING_INPUT) from None
+    except OSError as error:
+        raise OneshotError(f"{path.name}: cannot be read: {error.strerror}; check the file", MISSING_INPUT) from None
+    if len(data) > limit:
+        raise OneshotError(f"{path.name}: {len(data)} bytes; at most {limit} are read; shorten it", USAGE)
+    text = data.decode("utf-8", errors="surrogateescape")  # ruamel.yaml refuses what that leaves
+    try:
+        _refuse_doubtful_yaml(path.name, text)
+        document = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:
+        raise OneshotError(f"{path.name}{_explain_yaml(error, text)}", USAGE) from None
+    if not isinstance(document, dict):
+        kind = {"NoneType": "nothing", "list": "a list"}.get(type(document).__name__, "a single value")
+        raise OneshotError(f"{path.name}: holds {kind}; the file must be one mapping of keys; see README.md", USAGE)
+    return document
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(document, file)
+
+
+def _refuse_doubtful_yaml(name: str, text: str) -> None:
+    """What YAML allows and we do not: the text shall mean what it shows, and be small."""
+    depth = documents = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += type(event).__name__.endswith("StartEvent") - type(event).__name__.endswith("EndEvent")
+        documents += isinstance(event, DocumentStartEvent)
+        if documents > 1:
+            problem = "a second document begins; the file must be one; delete the line that begins it"
+        elif isinstance(event, DocumentStartEvent) and (event.version or event.tags):
+            problem = "a directive above; the file is read as YAML 1.2 without any; delete the lines that begin with %"
+        elif isinstance(event, AliasEvent) or getattr(event, "anchor", None):
+            problem = "an anchor or alias; `dvc exp run -S` would lose edits below it; write the values out"
+        elif isinstance(event, ScalarEvent) and event.value == "<<":
+            problem = "a merge key; `dvc exp run -S` would lose edits below it; write the values out"
+        elif getattr(event, "tag", None):
+            problem = "a tag; values are plain; delete it"
+        elif isinstance(event, ScalarEvent) and len(event.value) > MAX_SCALAR:
+            problem = f"a value of {len(event.value)} characters; at most {MAX_SCALAR} are read; shorten it"
+        elif depth > MAX_DEPTH:
+            problem = f"too deep; at most {MAX_DEPTH} levels are read; flatten it"
+        else:
+            continue
+        raise OneshotError(f"{name}:{event.start_mark.line + 1}: {problem}", USAGE)
+
+
+def _explain_yaml(error: Exception, text: str) -> str:
+    """The line's number where it is known, then what is wrong, the rule, the mend."""
+    if isinstance(error, ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f":{line}: a byte or character that is not printable text; the file must be UTF-8; retype that line"
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        problem = str(error).partition("\n")[0]
+        return f": {problem}; the file must be YAML 1.2; correct it"
+    line, problem = error.problem_mark.line + 1, error.problem or error.context or "not YAML"
+    if isinstance(error, DuplicateKeyError):
+        key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
+        return f":{line}: duplicate key {quoted_key(key)}; a section has each key once; delete one of them"
+    if "'\\t'" in problem:
+        return f":{line}: a tab; YAML is indented with spaces; replace it"
+    return f":{line}: {problem.splitlines()[0]}; the file must be YAML 1.2; correct that line"
