@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
@@ -145,3 +146,22 @@ def test_plain_mlflow_finds_the_default_database(finished_project: Project) -> N
     )
 
     assert "depths" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project: Project, number: signal.Signals) -> None:
+    project.forget(".work")
+    project.edit("studies.kernels-sum.standalone.epochs", 500)
+    command = ["oneshot", "train_standalones", "--study", "kernels-sum"]
+    stage = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    assert "epoch 1/500" in stage.stderr.readline()
+    workers = psutil.Process(stage.pid).children(recursive=True)
+    time.sleep(1)
+    stage.send_signal(number)
+    last_line = stage.stderr.read().splitlines()[-1]
+
+    assert stage.wait(timeout=30) == 128 + number
+    assert last_line.startswith("error: ")
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    statuses = {run.info.status for run in runs(project.folder, "kernels-sum")}
+    assert "KILLED" in statuses and "RUNNING" not in statuses

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,14 +101,19 @@ def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path,
     for job in jobs:
         if kept := _kept(job, store):
             results[job.fingerprint] = kept
-            listener.finish(kept)
         else:
-            missing[job.fingerprint] = job
+            missing.setdefault(job.fingerprint, job)
+    trained = {id(job) for job in missing.values()}
     run = _run_here if min(workers, len(missing)) <= 1 else _run_in_processes
     for finished in run(training, list(missing.values()), min(workers, len(missing)), store, listener):
         results[finished.job.fingerprint] = finished
         listener.finish(finished)
-    return [results[job.fingerprint] for job in jobs]
+    # Two jobs may be the same network, as depths 1-2 and 2-1 of adjacent blocks are: it is trained once, for both.
+    finished_jobs = [replace(results[job.fingerprint], job=job, reused=id(job) not in trained) for job in jobs]
+    for finished in finished_jobs:
+        if finished.reused:
+            listener.finish(finished)
+    return finished_jobs
 
 
 def _run_here(
@@ -118,7 +123,7 @@ def _run_here(
     for job in jobs:
         try:
             yield _train_and_keep(training, job, store, functools.partial(_tell, listener, job))
-        except OneshotError as error:
+        except Exception as error:
             failures.append(error)
     _raise_first(failures)
 

@@ -6,6 +6,7 @@ The architecture is an argument, never a state of the model. A path that a step 
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +63,16 @@ class SuperNet(nn.Module):
             path = space.path(architecture)
             for step in path:
                 if step.name not in self.steps:
-                    self.steps[step.name] = module = _initialised(step, seed)
-                    if step.bias_name and isinstance(module.bias, nn.Parameter):
-                        module.bias = biases.setdefault(step.bias_name, module.bias)
+                    self._add(step, seed, biases)
             self.paths[architecture] = tuple(self.steps[step.name] for step in path)
+
+    def _add(self, step: Step, seed: int, biases: dict[str, nn.Parameter]) -> None:
+        module = _initialised(step, seed)
+        if step.bias_name and module.bias is not None:
+            # Initialised by the shared name, so that it is not the luck of the slice that comes first.
+            owner = _initialised(replace(step, name=step.bias_name), seed)
+            module.bias = biases.setdefault(step.bias_name, owner.get_parameter("bias"))
+        self.steps[step.name] = module
 
     def forward(self, images: Tensor, architecture: Architecture) -> Tensor:
         """images (batch, 1, height, width) -> logits (batch, classes) of one subnet."""

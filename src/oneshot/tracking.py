@@ -160,7 +160,7 @@ class Tracker:
         params = [Param(name, value) for name, value in unit.params.items()]
         for start in range(0, len(params), PARAM_BATCH):
             self._client.log_batch(run_id, params=params[start : start + PARAM_BATCH])
-        self._log_metrics(run_id, [(max(1, len(unit.curve)), unit.metrics or {})])
+        self._log_metrics(run_id, [(0, unit.metrics or {})])  # at step 0: MLflow draws bars
         if unit.dataset:
             logged = LoggedDataset(unit.dataset.name, unit.dataset.digest, "local", f"data/{unit.dataset.name}")
             context = [InputTag("mlflow.data.context", "training")]
@@ -185,10 +185,12 @@ class Tracker:
         if name not in self._experiments:
             from mlflow.exceptions import MlflowException
 
+            # Opens as model training, not as a GenAI project.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
             location = None if os.environ.get("MLFLOW_TRACKING_URI") else (self._home / "mlruns" / name).as_uri()
             found = self._client.get_experiment_by_name(name)
             try:
-                identity = found.experiment_id if found else self._client.create_experiment(name, location)
+                identity = found.experiment_id if found else self._client.create_experiment(name, location, tags)
             except MlflowException:
                 # Another process made it in between.
                 found = self._client.get_experiment_by_name(name)

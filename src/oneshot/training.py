@@ -83,7 +83,7 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
     warmup = schedule.warmup * steps
     if step + 1 < warmup:
         return (step + 1) / warmup
-    done = (step - warmup) / max(1.0, steps - warmup)
+    done = max(0.0, step - warmup) / max(1.0, steps - warmup)
     return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[schedule.name]
 
 
