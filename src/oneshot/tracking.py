@@ -201,10 +201,10 @@ class Tracker:
         return self._experiments[name]
 
     def _known_runs(self, experiment: str) -> dict[str, "Run"]:
-        """Finished runs by key; read once."""
+        """Runs that show a whole unit, by key, the newest of each; read once."""
         if experiment not in self._runs:
-            runs = list(self._search(experiment))
-            self._runs[experiment] = {run.data.tags[KEY]: run for run in runs if KEY in run.data.tags}
+            oldest_first = reversed(list(self._search(experiment)))
+            self._runs[experiment] = {run.data.tags[KEY]: run for run in oldest_first if KEY in run.data.tags}
         return self._runs[experiment]
 
     def _search(self, experiment: str) -> Iterator["Run"]:
