@@ -39,7 +39,7 @@ Correct = NDArray[numpy.bool_]
 
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
-    machine.claim_threads()
+    machine.claim()
     training, _ = load_split(context.dataset_folder, context.dataset)
     test = load_test(context.dataset_folder, like=training)
     oneshot, standalone = test_both_arms(context, training.to(machine.device), test.to(machine.device), machine)

@@ -7,6 +7,6 @@ from oneshot.sources import fetch
 
 
 def run(dataset: str, local_folder: Path | None, destination: Path) -> None:
-    # All four before the first is written: a folder never holds half a dataset.
+    # All four are fetched before the first is written.
     for name, content in fetch(dataset, local_folder).items():
         write_whole(destination / name, content)

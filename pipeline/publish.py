@@ -7,7 +7,7 @@ from typing import Any
 from oneshot.documents import load_document
 from oneshot.jobs import Finished, Job
 from oneshot.tracking import Tracker, Unit
-from pipeline.dvcfile import code_hashes, pick_params, read_stage
+from pipeline.dvcfile import Stage, code_hashes, read_stage
 from pipeline.layout import Layout
 from pipeline.units import Record, curve_point, read_units, run_name, run_tags, test_accuracies
 
@@ -60,8 +60,19 @@ class LiveRuns:
 def record_of_run(layout: Layout, stage: str, key: str, dataset: str) -> Record:
     """From params.yaml and the code as they are."""
     entry = read_stage(layout.root, stage, key, dataset)
-    params = pick_params(load_document(layout.params), entry)
+    params = _pick_params(load_document(layout.params), entry)
     return Record(stage, key, dataset, params, code_hashes(layout.root, entry))
+
+
+def _pick_params(document: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
+    """The stage's params, by dotted key, as dvc.lock lists them."""
+    picked = {}
+    for key in stage.params:
+        value: Any = document
+        for part in key.split("."):
+            value = value[part]
+        picked[key] = value
+    return picked
 
 
 Published = dict[str, tuple[Unit, bool]]

@@ -8,7 +8,7 @@ from oneshot.machine import Machine
 
 
 def timing(machine: Machine, results: Sequence[Finished]) -> dict[str, Any]:
-    """Wall-clock seconds on `threads` threads, evaluation apart from training. `jobs` is a list, which
+    """Seconds of each job and their sum, on `threads` threads, evaluation apart from training. `jobs` is a list, which
     `dvc metrics show` leaves out of its table."""
     jobs: list[dict[str, Any]] = [
         {"name": result.job.name, "seed": result.job.seed}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from oneshot.checkpoint import write_whole
+from oneshot.cost import count_macs
 from oneshot.curves import follow, mean_loss
 from oneshot.data import load_split
 from oneshot.evaluation import accuracies, build_tree, predict
@@ -66,15 +67,14 @@ def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture
         "batch_size": inputs.batch_size,
         "seed": seed,
     }
-    return Job(
-        architecture_id(architecture), seed, inputs.recipe.epochs, inputs.dataset.training_size, identity, inputs
-    )
+    images, macs = inputs.dataset.training_size, count_macs(path, context.space.input_shape)
+    return Job(architecture_id(architecture), seed, inputs.recipe.epochs, images, macs, identity, inputs)
 
 
 def train_standalone(job: Job, reporter: Reporter) -> Trained:
     inputs: Inputs = job.inputs
     machine = inputs.machine
-    machine.claim_threads()
+    machine.claim()
     training, validation = (part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset))
     network = machine.place(build_standalone(inputs.path, job.seed))
     tree = build_tree({(): tuple(network)})

@@ -58,13 +58,13 @@ def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> 
         "evaluate": inputs.evaluate.model_dump(mode="json"),
         "seed": seed,
     }
-    return Job("supernet", seed, inputs.recipe.epochs, inputs.dataset.training_size, identity, inputs)
+    return Job("supernet", seed, inputs.recipe.epochs, inputs.dataset.training_size, 0, identity, inputs)
 
 
 def train_supernet(job: Job, reporter: Reporter) -> Trained:
     inputs: Inputs = job.inputs
     machine = inputs.machine
-    machine.claim_threads()
+    machine.claim()
     training, validation = (part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset))
     supernet = machine.place(SuperNet(inputs.space, job.seed))
     sampler = build_sampler(inputs.recipe.sampler, inputs.space, job.seed)

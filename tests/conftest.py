@@ -70,7 +70,7 @@ def examples():
 @pytest.fixture(autouse=True, scope="session")
 def machine():
     machine = Machine("cpu", "fp32", 1)
-    machine.claim_threads()
+    machine.claim()
     return machine
 
 

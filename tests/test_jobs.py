@@ -36,7 +36,7 @@ class Recorder:
 
 
 def make_job(name, inputs, **identity):
-    return Job(name, 0, 1, 24, {"name": name} | identity, inputs)
+    return Job(name, 0, 1, 24, 1, {"name": name} | identity, inputs)
 
 
 def count_up(job, reporter):
@@ -53,7 +53,7 @@ def train_small(job, reporter):
     if job.inputs is None:
         raise OneshotError("the loss is nan", TRAINING)
     machine, examples = Machine("cpu", "fp32", 1), random_examples()
-    machine.claim_threads()
+    machine.claim()
     network = machine.place(build_standalone(job.inputs, job.seed))
     optimizer = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005)
     recipe = Recipe(epochs=2, batch_size=8, optimizer=optimizer, schedule=Schedule(name="cosine", warmup=0.0))
@@ -83,7 +83,7 @@ def test_only_new_jobs_are_trained_and_results_keep_the_jobs_order(tmp_path):
 
 
 def test_jobs_of_one_fingerprint_are_trained_once_and_keep_their_names(tmp_path):
-    twins = [Job(name, 0, 1, 24, {"network": "same"}, tmp_path) for name in ("1-2", "2-1")]
+    twins = [Job(name, 0, 1, 24, 1, {"network": "same"}, tmp_path) for name in ("1-2", "2-1")]
     results = run_jobs(count_up, twins, 1, tmp_path / "store", Recorder())
     assert len(calls(tmp_path)) == 1
     assert [finished.job.name for finished in results] == ["1-2", "2-1"]

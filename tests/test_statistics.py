@@ -49,7 +49,7 @@ def test_spearman_rho_is_the_correlation_of_ranks():
 def test_correlation_with_a_constant_has_a_reason_instead_of_a_value(correlate, arms):
     entries = correlate(*arms).entries("tau")
     assert entries["tau"] is None
-    assert "same accuracy" in entries["tau_reason"]
+    assert "tie" in entries["tau_reason"]
 
 
 def test_defined_statistic_has_no_reason():

@@ -54,8 +54,14 @@ def build_tree(paths: Mapping[Architecture, Sequence[nn.Module]]) -> list[Node]:
 @torch.no_grad()
 def calibrate(tree: list[Node], examples: Examples, batch_size: int, machine: Machine) -> None:
     """Sets the statistics of every batch-norm node to those of `examples`, pooled over all batches."""
+    if not _any_batch_norm(tree):
+        return
     with machine.autocast():
         _calibrate(tree, [chunk.pixels() for chunk in examples.chunks(batch_size)])
+
+
+def _any_batch_norm(nodes: list[Node]) -> bool:
+    return any(isinstance(node.module, nn.BatchNorm2d) or _any_batch_norm(node.children) for node in nodes)
 
 
 def _calibrate(nodes: list[Node], batches: list[Tensor]) -> None:
@@ -81,7 +87,7 @@ def pooled_moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     averaging batch variances alone would lose the variance of the batch means.
     """
     moments = [torch.var_mean(batch.float(), dim=(0, 2, 3), correction=0) for batch in batches]
-    variances, means = (torch.stack(list(part)).double().cpu() for part in zip(*moments, strict=True))
+    variances, means = (torch.stack(list(part)).cpu().double() for part in zip(*moments, strict=True))
     weights = torch.tensor([len(batch) for batch in batches], dtype=torch.float64).unsqueeze(1)
     weights /= weights.sum()
     mean = (weights * means).sum(0)
@@ -118,7 +124,7 @@ def score_subnets(
     """Validation accuracy of every path: (recalibrated on training images, with inherited buffers)."""
     tree = build_tree(paths)
     inherited = accuracies(predict(tree, validation, section.batch_size, machine), validation.labels)
-    if not any(isinstance(module, nn.BatchNorm2d) for path in paths.values() for module in path):
+    if not _any_batch_norm(tree):
         return {architecture: (accuracy, accuracy) for architecture, accuracy in inherited.items()}
     calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
     recalibrated = accuracies(predict(tree, validation, section.batch_size, machine), validation.labels)

@@ -32,6 +32,8 @@ class Job:
     epochs: int
     images: int
     """Trained on per epoch."""
+    macs: int
+    """Of its network, per image: how long it takes beside others."""
     identity: Mapping[str, Any]
     """Everything that determines the result's bytes, as JSON."""
     inputs: Any
@@ -101,19 +103,20 @@ def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path,
     for job in jobs:
         if kept := _kept(job, store):
             results[job.fingerprint] = kept
+            listener.finish(kept)
         else:
             missing.setdefault(job.fingerprint, job)
-    trained = {id(job) for job in missing.values()}
-    run = _run_here if min(workers, len(missing)) <= 1 else _run_in_processes
-    for finished in run(training, list(missing.values()), min(workers, len(missing)), store, listener):
+    # The longest first, so that no process is left alone with it at the end.
+    waiting = sorted(missing.values(), key=lambda job: -job.macs)
+    run = _run_here if min(workers, len(waiting)) <= 1 else _run_in_processes
+    for finished in run(training, waiting, min(workers, len(waiting)), store, listener):
         results[finished.job.fingerprint] = finished
         listener.finish(finished)
     # Two jobs may be the same network, as depths 1-2 and 2-1 of adjacent blocks are: it is trained once, for both.
-    finished_jobs = [replace(results[job.fingerprint], job=job, reused=id(job) not in trained) for job in jobs]
-    for finished in finished_jobs:
-        if finished.reused:
-            listener.finish(finished)
-    return finished_jobs
+    for job in jobs:
+        if job.fingerprint in missing and missing[job.fingerprint] is not job:
+            listener.finish(replace(results[job.fingerprint], job=job, reused=True))
+    return [replace(results[job.fingerprint], job=job) for job in jobs]
 
 
 def _run_here(

@@ -26,7 +26,7 @@ class Statistic:
         return {key: self.value} | ({f"{key}_reason": self.reason} if self.value is None else {})
 
 
-TIED = Statistic(None, "all architectures of one arm have the same accuracy")
+TIED = Statistic(None, "all architectures tie in one of the two rankings")
 
 
 def kendall_tau(first: Vector, second: Vector) -> Statistic:
@@ -91,7 +91,7 @@ def verdict(tau: Statistic, low: Statistic, p_value: float, architectures: int) 
             f"Cannot be decided with {architectures} architectures: even a perfect ranking would have "
             f"p = {smallest:.3f}; it takes at least {_enough_architectures()}."
         )
-    figures = f"Kendall tau-b {tau.value:.2f}, p = {p_value:.3f}"
+    figures = f"Kendall tau-b {tau.value:.2f}, p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
     if p_value <= SIGNIFICANCE and tau.value > 0 and low.value is not None and low.value > 0:
         return f"Supported: the one-shot ranking agrees with the standalone ranking ({figures})."
     if tau.value <= 0:

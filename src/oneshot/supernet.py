@@ -70,8 +70,9 @@ class SuperNet(nn.Module):
         module = _initialised(step, seed)
         if step.bias_name and module.bias is not None:
             # Initialised by the shared name, so that it is not the luck of the slice that comes first.
-            owner = _initialised(replace(step, name=step.bias_name), seed)
-            module.bias = biases.setdefault(step.bias_name, owner.get_parameter("bias"))
+            if step.bias_name not in biases:
+                biases[step.bias_name] = _initialised(replace(step, name=step.bias_name), seed).get_parameter("bias")
+            module.bias = biases[step.bias_name]
         self.steps[step.name] = module
 
     def forward(self, images: Tensor, architecture: Architecture) -> Tensor:

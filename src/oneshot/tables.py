@@ -43,3 +43,5 @@ def _read(path: Path) -> str:
         raise OneshotError(
             f"{path}: {error.strerror}; an earlier stage writes it; run `dvc repro`", MISSING_INPUT
         ) from None
+    except UnicodeDecodeError:
+        raise OneshotError(f"{path}: damaged; it must be UTF-8 text; delete it and run `dvc repro`", BAD_DATA) from None

@@ -90,6 +90,8 @@ def draw_scatter(study: str, rows: Rows, summary: Mapping[str, Any]) -> Figure:
     tau = summary["kendall_tau"]
     axes.set_title(f"{study}: Kendall tau-b {'undefined' if tau is None else format(tau, '.2f')}")
     axes.grid(alpha=0.3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
     return figure
 
 
