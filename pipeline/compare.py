@@ -40,7 +40,7 @@ Correct = NDArray[numpy.bool_]
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     machine.claim()
-    training, _ = load_split(context.dataset_folder, context.dataset)
+    training, _ = load_split(context.dataset_folder, context.dataset, context.training_size)
     test = load_test(context.dataset_folder, like=training)
     oneshot, standalone = test_both_arms(context, training.to(machine.device), test.to(machine.device), machine)
     rows = compare_architectures(context, oneshot, standalone)

@@ -40,6 +40,10 @@ class Context:
         return self.layout.dataset(self.dataset_name)
 
     @property
+    def training_size(self) -> int:
+        return self.params.training_size(self.key)
+
+    @property
     def paths(self) -> StudyLayout:
         return self.layout.study(self.key)
 

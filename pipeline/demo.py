@@ -48,10 +48,11 @@ def small_params(params: dict[str, Any], studies: Sequence[str], batch_size: int
     params["run"] = dict.fromkeys(studies, "mnist")
     params["studies"] = {study: params["studies"][study] for study in studies}
     params["compute"]["supernet_threads"] = 1  # small steps are faster on one thread
-    params["datasets"]["mnist"] |= {"training_size": TRAINING_SIZE, "validation_size": VALIDATION_SIZE}
+    params["datasets"]["mnist"]["validation_size"] = VALIDATION_SIZE
     for study in params["studies"].values():
         for arm, epochs in EPOCHS.items():
             study[arm] |= {"epochs": epochs, "batch_size": batch_size}
+        study["training_size"] = TRAINING_SIZE
         study["evaluate"]["calibration_images"] = 500
         study["compare"]["bootstrap_samples"] = 200
     return params

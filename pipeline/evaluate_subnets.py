@@ -14,7 +14,9 @@ COLUMNS = ("architecture", "seed", "val_accuracy", "val_accuracy_inherited", "pa
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     machine.claim()
-    training, validation = (part.to(machine.device) for part in load_split(context.dataset_folder, context.dataset))
+    training, validation = (
+        part.to(machine.device) for part in load_split(context.dataset_folder, context.dataset, context.training_size)
+    )
     rows = []
     for seed in context.study.seeds:
         supernet = load_supernet(context, seed, machine)

@@ -13,7 +13,7 @@ def stage_identity(context: Context, machine: Machine) -> dict[str, Any]:
     stage = read_stage(context.layout.root, context.stage, context.key, context.dataset_name)
     return {
         "data": verify_training_files(context.dataset_folder),
-        "split": context.dataset.model_dump(exclude={"folder"}),
+        "split": context.dataset.model_dump(exclude={"folder"}) | {"training_size": context.training_size},
         "code": code_hashes(context.layout.root, stage),
         "machine": machine.describe(),
     }

@@ -31,6 +31,7 @@ CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy")
 class Inputs:
     folder: Path
     dataset: Dataset
+    training_size: int
     path: tuple[Step, ...]
     recipe: Recipe
     batch_size: int
@@ -59,7 +60,15 @@ def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture
     study = context.study
     # By its own operations, not by its place in a space: two spaces that share an architecture share its training.
     path = canonical(context.space.path(architecture))
-    inputs = Inputs(context.dataset_folder, context.dataset, path, study.standalone, study.evaluate.batch_size, machine)
+    inputs = Inputs(
+        context.dataset_folder,
+        context.dataset,
+        context.training_size,
+        path,
+        study.standalone,
+        study.evaluate.batch_size,
+        machine,
+    )
     identity = {
         "stage": stage,
         "network": [[type(step.operation).__name__, asdict(step.operation)] for step in path],
@@ -67,7 +76,7 @@ def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture
         "batch_size": inputs.batch_size,
         "seed": seed,
     }
-    images, macs = inputs.dataset.training_size, count_macs(path, context.space.input_shape)
+    images, macs = inputs.training_size, count_macs(path, context.space.input_shape)
     return Job(architecture_id(architecture), seed, inputs.recipe.epochs, images, macs, identity, inputs)
 
 
@@ -75,7 +84,9 @@ def train_standalone(job: Job, reporter: Reporter) -> Trained:
     inputs: Inputs = job.inputs
     machine = inputs.machine
     machine.claim()
-    training, validation = (part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset))
+    training, validation = (
+        part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset, inputs.training_size)
+    )
     network = machine.place(build_standalone(inputs.path, job.seed))
     tree = build_tree({(): tuple(network)})
 

@@ -30,6 +30,7 @@ CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy", 
 class Inputs:
     folder: Path
     dataset: Dataset
+    training_size: int
     space: SearchSpace
     recipe: SupernetRecipe
     evaluate: Evaluate
@@ -39,7 +40,15 @@ class Inputs:
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     study, paths = context.study, context.paths
-    inputs = Inputs(context.dataset_folder, context.dataset, context.space, study.supernet, study.evaluate, machine)
+    inputs = Inputs(
+        context.dataset_folder,
+        context.dataset,
+        context.training_size,
+        context.space,
+        study.supernet,
+        study.evaluate,
+        machine,
+    )
     stage = stage_identity(context, machine)
     jobs = [_job(context, stage, inputs, seed) for seed in study.seeds]
     # One at a time: a supernet already uses the threads that it was given.
@@ -58,14 +67,16 @@ def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> 
         "evaluate": inputs.evaluate.model_dump(mode="json"),
         "seed": seed,
     }
-    return Job("supernet", seed, inputs.recipe.epochs, inputs.dataset.training_size, 0, identity, inputs)
+    return Job("supernet", seed, inputs.recipe.epochs, inputs.training_size, 0, identity, inputs)
 
 
 def train_supernet(job: Job, reporter: Reporter) -> Trained:
     inputs: Inputs = job.inputs
     machine = inputs.machine
     machine.claim()
-    training, validation = (part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset))
+    training, validation = (
+        part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset, inputs.training_size)
+    )
     supernet = machine.place(SuperNet(inputs.space, job.seed))
     sampler = build_sampler(inputs.recipe.sampler, inputs.space, job.seed)
 

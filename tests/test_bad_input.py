@@ -30,7 +30,7 @@ TRAIN_PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 ABSENT = object()
 
 DEPTHS, KERNELS = "studies.depths", "studies.kernels-sum"
-MNIST = {"folder": None, "training_size": 50000, "validation_size": 10000, "split_seed": 0}
+MNIST = {"folder": None, "validation_size": 10000, "split_seed": 0}
 CLASSIFIER = {"layer": "classifier", "classes": 10}
 BLOCK = {"layer": "depth_block", "depths": [1, 2], "kernel": 3, "sharing": "prefix", "batch_norm": True}
 LINEAR = {"layer": "linear", "features": 8}
@@ -164,13 +164,12 @@ BAD_VALUES = {
     "more calibration than training images": (
         f"{DEPTHS}.evaluate.calibration_images",
         50_001,
-        "it must not be above datasets.mnist.training_size",
+        "it must not be above the 50000 images that the study trains on",
     ),
     "split larger than the data": (
-        "datasets.mnist.training_size",
+        f"{DEPTHS}.training_size",
         50_001,
-        "training_size + validation_size = 60001; there are 60000 training images",
-        "datasets.mnist",
+        "datasets.mnist.validation_size leaves 50000 of the 60000 training images",
     ),
 }
 
@@ -350,12 +349,12 @@ def test_bad_line_is_refused_by_its_number(project, refused, pattern, replacemen
 
 @pytest.mark.parametrize("key", ["supernet.batch_size", "standalone.batch_size", "evaluate.calibration_images"])
 def test_batch_larger_than_the_data_is_refused(project, refused, key):
-    change(project, {f"{DEPTHS}.{key}": 40_001, "datasets.mnist.training_size": 40_000})
+    change(project, {f"{DEPTHS}.{key}": 40_001, f"{DEPTHS}.training_size": 40_000})
 
     (line,) = refused("check")
 
     assert line.startswith(f"error: params.yaml: {DEPTHS}.{key}: got 40001; ")
-    assert "must not be above datasets.mnist.training_size, which is 40000; lower it" in line
+    assert "must not be above the 40000 images that the study trains on; lower it" in line
 
 
 @pytest.mark.parametrize(("content", "place", "answer"), BAD_FILES.values(), ids=BAD_FILES)

@@ -44,8 +44,9 @@ def folder(tmp_path, monkeypatch):
     load_split.cache_clear()
 
 
-def section(training_size=250, validation_size=150, split_seed=0, folder=None):
-    return Dataset(folder=folder, training_size=training_size, validation_size=validation_size, split_seed=split_seed)
+def split(folder, training_size=250, validation_size=150, split_seed=0, local=None):
+    section = Dataset(folder=local, validation_size=validation_size, split_seed=split_seed)
+    return load_split(folder, section, training_size)
 
 
 def indices(examples, folder):
@@ -93,12 +94,12 @@ def test_normalised_training_images_have_mean_0_and_deviation_1(folder):
 def test_parts_of_the_split_keep_the_moments_of_all_training_images(folder):
     everything = load(folder, "train")
 
-    for part in load_split(folder, section()):
+    for part in split(folder):
         assert (part.mean, part.deviation) == (everything.mean, everything.deviation)
 
 
 def test_test_images_are_normalised_as_the_training_images_are(folder):
-    training, _ = load_split(folder, section())
+    training, _ = split(folder)
 
     test = load_test(folder, training)
 
@@ -143,7 +144,7 @@ def test_chunks_are_all_examples_in_order(folder):
 
 @pytest.mark.parametrize(("training_size", "validation_size"), [(250, 150), (100, 100), (300, 100), (120, 280)])
 def test_split_is_disjoint_and_of_the_sizes_asked_for(folder, training_size, validation_size):
-    training, validation = load_split(folder, section(training_size, validation_size))
+    training, validation = split(folder, training_size, validation_size)
 
     train, held_out = set(indices(training, folder)), set(indices(validation, folder))
     assert (len(training), len(validation)) == (len(train), len(held_out)) == (training_size, validation_size)
@@ -151,23 +152,23 @@ def test_split_is_disjoint_and_of_the_sizes_asked_for(folder, training_size, val
 
 
 def test_split_keeps_each_image_with_its_label(folder):
-    for part in load_split(folder, section()):
+    for part in split(folder):
         assert numpy.array_equal(part.labels.numpy(), labels_of("train")[indices(part, folder)])
 
 
 def test_split_is_in_the_order_of_the_file(folder):
-    for part in load_split(folder, section()):
+    for part in split(folder):
         found = indices(part, folder)
         assert found == sorted(found)
 
 
 def test_split_is_a_function_of_its_numbers_alone(folder):
-    first = load_split(folder, section(split_seed=7))
+    first = split(folder, split_seed=7)
     load_split.cache_clear()
     torch.manual_seed(99)
     torch.rand(5)
 
-    second = load_split(folder, section(split_seed=7, folder="elsewhere"))
+    second = split(folder, split_seed=7, local="elsewhere")
 
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
@@ -177,30 +178,30 @@ def test_split_leaves_the_global_random_stream_alone(folder):
     torch.manual_seed(0)
     before = torch.get_rng_state()
 
-    load_split(folder, section())
+    split(folder)
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_other_seed_gives_another_split(folder):
-    validations = {tuple(indices(load_split(folder, section(split_seed=seed))[1], folder)) for seed in range(4)}
+    validations = {tuple(indices(split(folder, split_seed=seed)[1], folder)) for seed in range(4)}
 
     assert len(validations) == 4
 
 
 def test_validation_images_do_not_depend_on_the_training_size(folder):
-    _, of_few = load_split(folder, section(training_size=100))
-    _, of_many = load_split(folder, section(training_size=250))
+    _, of_few = split(folder, training_size=100)
+    _, of_many = split(folder, training_size=250)
 
     assert torch.equal(of_few.images, of_many.images)
 
 
 def test_split_is_loaded_once_by_a_process_that_trains_several_networks(folder):
-    first = load_split(folder, section())
+    first = split(folder)
     for path in folder.iterdir():
         path.unlink()
 
-    assert load_split(folder, section()) is first
+    assert split(folder) is first
 
 
 def flip(content):
@@ -244,7 +245,7 @@ def test_test_files_are_not_opened_before_they_are_asked_for(folder):
     for name in part_files("t10k").values():
         (folder / name).unlink()
 
-    training, validation = load_split(folder, section())
+    training, validation = split(folder)
     hashes = verify_training_files(folder)
 
     assert (len(training), len(validation), set(hashes)) == (250, 150, set(part_files("train").values()))

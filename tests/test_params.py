@@ -339,7 +339,7 @@ def test_faults_between_sections_are_all_told_at_once(faults):
     document = small_document()
     document["run"] |= {"absent": "mnist", "missing": "fashion_mnist"}
     document["studies"]["depths"]["supernet"]["batch_size"] = 50_000
-    document["datasets"]["mnist"]["training_size"] = 40_000
+    document["studies"]["depths"]["training_size"] = 40_000
 
     lines = faults(document)
 

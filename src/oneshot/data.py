@@ -58,16 +58,14 @@ def load(folder: Path, part: Part, moments: tuple[float, float] | None = None) -
 
 
 @lru_cache(maxsize=1)
-def load_split(folder: Path, section: Dataset) -> tuple[Examples, Examples]:
-    """Train and validation, cut from the training files; a function of the section's sizes and seed alone.
+def load_split(folder: Path, section: Dataset, training_size: int) -> tuple[Examples, Examples]:
+    """Train and validation, cut from the training files; a function of the sizes and the section's seed alone.
 
     A process that trains several networks loads them once.
     """
     everything = load(folder, "train")
     order = torch.randperm(len(everything), generator=generator(section.split_seed, "split"))
-    validation, train, _ = order.tensor_split(
-        [section.validation_size, section.validation_size + section.training_size]
-    )
+    validation, train = order[: section.validation_size], order[section.validation_size :][:training_size]
     # Sorted, so that a split is a set: the order of training is the epochs' business.
     return everything.take(train.sort().values), everything.take(validation.sort().values)
 

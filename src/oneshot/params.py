@@ -36,21 +36,10 @@ def _tuple(value: Any) -> Any:
 class Dataset(Section):
     folder: Annotated[str, Field(pattern=FOLDER)] | None
     """Folder of local IDX files, raw or .gz, tried before any download; null for none."""
-    training_size: int = Field(ge=100, le=59_900)
-    """Images trained on, cut from the 60,000 training images."""
     validation_size: int = Field(ge=100, le=59_900)
-    """Images for selection and curves, cut from the same 60,000 and disjoint from the former."""
+    """Images for selection and curves, cut from the 60,000 training images; the rest is trained on."""
     split_seed: Seed
-    """Which images: the split is a function of these numbers alone."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Dataset":
-        total = self.training_size + self.validation_size
-        if total > TRAIN_IMAGES:
-            raise misfit(
-                ("", f"training_size + validation_size = {total}; there are {TRAIN_IMAGES} training images; lower one")
-            )
-        return self
+    """Which images: the split is a function of this number and the size alone."""
 
 
 class Compute(Section):
@@ -125,6 +114,8 @@ class Study(Section):
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=100)]
     """One supernet and one standalone of every architecture is trained for each."""
     space: Annotated[tuple[AnyLayer, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=200)]
+    training_size: int | None = Field(ge=100, le=59_900)
+    """Images that both arms train on; null for all that the validation split leaves."""
     supernet: SupernetRecipe
     standalone: Recipe
     evaluate: Evaluate
@@ -182,18 +173,27 @@ class Params(Section):
                 mend = closest(dataset, self.datasets, "add it there, or correct the name")
                 yield f"run.{study}", f"unknown dataset `{dataset}`; a dataset must stand in `datasets`; {mend}"
 
+    def training_size(self, study: str) -> int:
+        """Images that a study of `run` trains on."""
+        return self.studies[study].training_size or TRAIN_IMAGES - self.datasets[self.run[study]].validation_size
+
     def _sizes_above_the_data(self) -> Iterator[tuple[str, str]]:
         for name, dataset in self.run.items():
             if name in self.studies and dataset in self.datasets:
-                study, images = self.studies[name], self.datasets[dataset].training_size
+                study, left = self.studies[name], TRAIN_IMAGES - self.datasets[dataset].validation_size
+                if (study.training_size or 0) > left:
+                    rule = f"datasets.{dataset}.validation_size leaves {left} of the {TRAIN_IMAGES} training images"
+                    yield f"studies.{name}.training_size", f"got {study.training_size}; {rule}; lower one"
+                    continue
+                images = self.training_size(name)
                 sizes = {
                     "supernet.batch_size": study.supernet.batch_size,
                     "standalone.batch_size": study.standalone.batch_size,
                     "evaluate.calibration_images": study.evaluate.calibration_images,
                 }
-                rule = f"it must not be above datasets.{dataset}.training_size, which is {images}"
                 for key, size in sizes.items():
                     if size > images:
+                        rule = f"it must not be above the {images} images that the study trains on"
                         yield f"studies.{name}.{key}", f"got {size}; {rule}; lower it"
 
 
