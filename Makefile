@@ -1,6 +1,5 @@
 # Each target installs what it needs first. `make help` lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-DEMO ?= demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := true
 
@@ -24,9 +23,9 @@ repro: env ## the whole pipeline: data, supernets, standalones, comparison, MLfl
 	oneshot show
 
 demo: env ## the same with small params, in the scratch folder demo/; committed results stay untouched
-	rm -rf $(DEMO)
-	oneshot demo $(DEMO)
-	cd $(DEMO) && oneshot check && dvc repro && oneshot sync && oneshot show
+	rm -rf demo
+	oneshot demo demo
+	cd demo && oneshot check && dvc repro && oneshot sync && oneshot show
 
 test: env ## all tests
 	pytest
@@ -37,6 +36,7 @@ lint: env ## format, lint and types
 	mypy
 
 ui: env ## MLflow at http://127.0.0.1:5000; one worker, and no job runner
+	-oneshot sync
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 lock: ## pin the newest versions that pyproject.toml admits (needs uv)

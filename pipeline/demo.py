@@ -7,6 +7,7 @@ from typing import Any
 
 from oneshot.documents import load_document, write_document
 from oneshot.errors import USAGE, OneshotError
+from oneshot.params import load_params
 from pipeline.layout import Layout
 
 PROJECT_FILES = (
@@ -27,6 +28,7 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
     """A small project of the named studies, without git. Raises OneshotError (exit 2) if the folder is in use."""
     if destination.exists() and any(destination.iterdir()):
         raise OneshotError(f"{destination}: not empty; a demo starts from nothing; remove it or name another", USAGE)
+    params = _small_params(source, studies, batch_size)
     for name in PROJECT_FILES:
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,18 +39,20 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
     (destination / ".dvc" / "config").write_text(
         "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
     )
-    params = small_params(load_document(source.params), studies, batch_size)
-    data = source.dataset("mnist")
-    if data.is_dir():
-        params["datasets"]["mnist"]["folder"] = str(data)
     write_document(destination / "params.yaml", params)
 
 
-def small_params(params: dict[str, Any], studies: Sequence[str], batch_size: int) -> dict[str, Any]:
+def _small_params(source: Layout, studies: Sequence[str], batch_size: int) -> dict[str, Any]:
+    known = load_params(source.params).studies
+    if unknown := [study for study in studies if study not in known]:
+        raise OneshotError(f"{unknown[0]}: not in `studies` of params.yaml; known: {', '.join(known)}; use them", USAGE)
+    params = load_document(source.params)
+    data = source.dataset("mnist")
+    folder = str(data) if data.is_dir() else None
+    params["datasets"] = {"mnist": {"folder": folder, "validation_size": VALIDATION_SIZE, "split_seed": 0}}
     params["run"] = dict.fromkeys(studies, "mnist")
     params["studies"] = {study: params["studies"][study] for study in studies}
     params["compute"]["supernet_threads"] = 1  # small steps are faster on one thread
-    params["datasets"]["mnist"]["validation_size"] = VALIDATION_SIZE
     for study in params["studies"].values():
         for arm, epochs in EPOCHS.items():
             study[arm] |= {"epochs": epochs, "batch_size": batch_size}

@@ -1,6 +1,8 @@
 """A stage's results in MLflow: live while it runs, whole when it has ended, and again from dvc.lock at any time."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +24,7 @@ class LiveRuns:
         self.runs: dict[tuple[str, str], str] = {}
         """Run ids by job and seed, of what was trained now."""
         self._epochs: dict[str, int] = {}
+        self._finished: set[tuple[str, str]] = set()
 
     def begin(self, jobs: Sequence[Job]) -> None:
         pass
@@ -41,7 +44,7 @@ class LiveRuns:
         self._tracker.log_epoch(self.runs[address], number, curve_point(rows))
 
     def finish(self, finished: Finished) -> None:
-        pass
+        self._finished.add((finished.job.name, str(finished.job.seed)))
 
     def __enter__(self) -> "LiveRuns":
         return self
@@ -53,8 +56,13 @@ class LiveRuns:
             return
         # An exit by signal is a SystemExit or a KeyboardInterrupt, not an Exception.
         status = "FAILED" if issubclass(kind, Exception) else "KILLED"
-        for run_id in self.runs.values():
-            self._tracker.end(run_id, status)
+        for address, run_id in self.runs.items():
+            self._tracker.end(run_id, "FINISHED" if address in self._finished else status)
+
+
+def file_md5(path: Path) -> str:
+    """As dvc.lock has it."""
+    return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
 
 
 def record_of_run(layout: Layout, stage: str, key: str, dataset: str) -> Record:
@@ -80,13 +88,17 @@ Published = dict[str, tuple[Unit, bool]]
 
 
 def publish(
-    tracker: Tracker, layout: Layout, record: Record, live_runs: Mapping[tuple[str, str], str] | None = None
+    tracker: Tracker,
+    layout: Layout,
+    record: Record,
+    live_runs: Mapping[tuple[str, str], str] | None = None,
+    restored: bool = False,
 ) -> Published:
-    """Links, completes or makes the run of each unit."""
+    """Links, completes or makes the run of each unit. `restored`: made from files of an earlier run."""
     published: Published = {}
     for unit in read_units(layout, record):
         address = unit.params.get("architecture", ""), unit.params.get("seed", "")
-        if done := tracker.complete(unit, (live_runs or {}).get(address)):
+        if done := tracker.complete(unit, (live_runs or {}).get(address), restored):
             run_id, made = done
             published[run_id] = unit, made
     return published

@@ -13,7 +13,8 @@ from oneshot.progress import ProgressListener
 from oneshot.tracking import Tracker
 from pipeline.context import Context
 from pipeline.layout import Layout
-from pipeline.publish import COMPARED, LiveRuns, log_test_accuracies, publish, record_of_run
+from pipeline.publish import COMPARED, LiveRuns, file_md5, log_test_accuracies, publish, record_of_run
+from pipeline.units import Record
 
 
 class Everyone:
@@ -43,21 +44,52 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
     layout = Layout.find()
     params = load_params(layout.params)
     _check_key(name, key, params)
+    dataset = key if name == "download" else params.run[key]
+    record = record_of_run(layout, name, key, dataset)
+    _refuse_foreign_code(record)
     tracker = Tracker(layout.home, warn)
-    if name == "download":
-        _download(params, layout, key)
-        publish(tracker, layout, record_of_run(layout, name, key, key))
-        return
     with ExitStack() as stack:
-        progress = stack.enter_context(ProgressListener(f"{name}@{key}"))
         live = stack.enter_context(LiveRuns(tracker, name, key))
-        context = Context(name, key, params, layout, Everyone(progress, live))
-        importlib.import_module(f"pipeline.{name}").run(context)
-    publish(tracker, layout, record_of_run(layout, name, key, context.dataset_name), live.runs)
-    if name == "compare":
+        if name == "download":
+            _download(params, layout, key)
+        else:
+            progress = stack.enter_context(ProgressListener(f"{name}@{key}"))
+            context = Context(name, key, params, layout, Everyone(progress, live))
+            importlib.import_module(f"pipeline.{name}").run(context)
+        _refuse_edits_meanwhile(record, record_of_run(layout, name, key, dataset))
+    try:
+        _publish(tracker, layout, record, live)
+    except (OneshotError, LookupError, ValueError) as error:
+        warn(f"warning: MLflow: {error}; results are not affected; run `oneshot sync` later")
+
+
+def _publish(tracker: Tracker, layout: Layout, record: Record, live: LiveRuns) -> None:
+    publish(tracker, layout, record, live.runs)
+    if record.stage == "compare":
         for stage in COMPARED:
-            networks = publish(tracker, layout, record_of_run(layout, stage, key, context.dataset_name))
-            log_test_accuracies(tracker, layout, key, networks)
+            networks = publish(tracker, layout, record_of_run(layout, stage, record.key, record.dataset))
+            log_test_accuracies(tracker, layout, record.key, networks)
+
+
+def _refuse_foreign_code(record: Record) -> None:
+    """The console script runs the code that it was installed from; DVC hashes the code of this folder."""
+    installed = Path(__file__).parents[1]
+    for path, md5 in record.code.items():
+        if not (installed / path).is_file() or file_md5(installed / path) != md5:
+            raise OneshotError(
+                f"{path}: not the code that is installed; dvc.lock must name the code that runs; run `make env` here",
+                USAGE,
+            )
+
+
+def _refuse_edits_meanwhile(before: Record, after: Record) -> None:
+    """DVC takes hashes and params after a stage has ended, and would book these results to the edit."""
+    if before != after:
+        raise OneshotError(
+            f"{before.stage}@{before.key}: its params or code were edited while it ran; results must belong to what "
+            "dvc.lock says; run `dvc repro` again",
+            USAGE,
+        )
 
 
 def _download(params: Params, layout: Layout, dataset: str) -> None:

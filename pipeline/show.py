@@ -7,7 +7,7 @@ from oneshot.params import load_params
 from oneshot.tables import read_csv, read_json
 from pipeline.layout import Layout, StudyLayout
 
-COLUMNS = ("architecture", "params", "MACs", "one-shot validation", "one-shot test", "standalone test", "gap (points)")
+COLUMNS = ("architecture", "params", "MACs", "one-shot val", "one-shot test", "standalone test", "gap, points")
 
 
 def run(markdown: bool) -> None:
@@ -41,7 +41,7 @@ def _table(title: str, paths: StudyLayout) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(COLUMNS[0], no_wrap=True)
     for heading in COLUMNS[1:]:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for cells in _cells(paths):
         table.add_row(*cells)
     return table
@@ -53,7 +53,7 @@ def _cells(paths: StudyLayout) -> list[tuple[str, ...]]:
         (
             row["architecture"],
             f"{int(row['params']):,}",
-            f"{int(row['macs']):,}",
+            f"{int(row['macs']) / 1e6:.2f} M",
             *(f"{float(row[share]):.2%}" for share in shares),
             f"{float(row['gap']):+.2f}",
         )

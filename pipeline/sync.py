@@ -4,7 +4,6 @@ DVC skips or restores a stage whose result it knows, and then nothing is logged;
 Results and lock hold all that a run shows, so it is linked if it exists and made if it does not.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,10 +13,11 @@ from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, OneshotError
 from oneshot.params import Params, load_params
 from oneshot.tracking import Tracker
 from pipeline.layout import Layout
-from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
-from pipeline.units import Record
+from pipeline.publish import COMPARED, Published, file_md5, log_test_accuracies, publish
+from pipeline.units import DOWNLOADS, Record
 
 LOCK_LIMIT = 1 << 24
+STAGES = ("download", "train_supernet", *COMPARED, "compare")
 Entry = Mapping[str, Any]
 
 
@@ -30,7 +30,7 @@ def run(warn: Callable[[str], None]) -> str:
     counts: Counter[bool] = Counter()
     networks: dict[str, list[Published]] = defaultdict(list)
     for stage, key, entry in _entries(layout, params, warn):
-        published = publish(tracker, layout, _record(stage, key, entry))
+        published = publish(tracker, layout, _record(stage, key, entry), restored=True)
         for run_id, (unit, made) in published.items():
             current[unit.experiment].add(run_id)
             counts[made] += 1
@@ -40,8 +40,9 @@ def run(warn: Callable[[str], None]) -> str:
         elif stage == "compare":
             for trained in networks[key]:
                 log_test_accuracies(tracker, layout, key, trained)
-    for experiment, run_ids in current.items():
-        tracker.mark_current(experiment, run_ids)
+    # Also where nothing is current any more: in studies that `run` no longer names.
+    for experiment in (*params.studies, DOWNLOADS):
+        tracker.mark_current(experiment, current[experiment])
     if tracker.failure is not None:
         raise OneshotError(f"MLflow: {tracker.failure}; the sync is not complete; run it again", UNAVAILABLE)
     return f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files"
@@ -58,7 +59,8 @@ def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> lis
         raise OneshotError("dvc.lock: stages: not a mapping; DVC writes this file; restore it from git", BAD_DATA)
     for address, entry in stages.items():
         stage, _, key = address.partition("@")
-        if key not in (params.datasets if stage == "download" else params.run):
+        # DVC keeps entries of stages, studies and datasets that are gone.
+        if stage not in STAGES or key not in (params.datasets if stage == "download" else params.run):
             continue
         if changed := [out["path"] for out in entry["outs"] if not _as_locked(layout, out)]:
             warn(f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`")
@@ -70,10 +72,9 @@ def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> lis
 def _as_locked(layout: Layout, out: Entry) -> bool:
     """Weights and datasets may be absent, as in a fresh clone; what is in git must be what the lock says."""
     path = layout.root / str(out["path"])
-    in_git = path.is_relative_to(layout.root / "results") and path.suffix != ""
-    if not in_git:
+    if not path.is_relative_to(layout.root / "results") or path.name == "weights":
         return True
-    return path.exists() and hashlib.md5(path.read_bytes()).hexdigest() == out["md5"]  # noqa: S324 - DVC's own digest
+    return path.is_dir() or (path.is_file() and file_md5(path) == out["md5"])
 
 
 def _record(stage: str, key: str, entry: Entry) -> Record:

@@ -1,9 +1,14 @@
 """The real DAG on small params: what an edit reruns, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from project import Outcome, Project
+
+from oneshot.errors import OneshotError
+from pipeline.runner import _refuse_edits_meanwhile
+from pipeline.units import Record
 
 ALL_STAGES = {"download@mnist"} | {
     f"{stage}@{study}"
@@ -34,14 +39,14 @@ def test_nothing_runs_when_nothing_that_matters_was_edited(project: Project) -> 
 
 
 def test_standalone_epochs_rerun_the_standalones_of_the_study_and_undoing_restores(project: Project) -> None:
+    before = project.outputs()
     project.edit("studies.depths.standalone.epochs", 2)
     assert project.repro().ran == {"train_standalones@depths", "compare@depths"}
-
-    before = project.outputs()
-    project.edit("studies.depths.standalone.epochs", 1)
-    undone = project.repro()
-    assert undone.ran == set()
     assert project.outputs() != before
+
+    project.edit("studies.depths.standalone.epochs", 1)
+    assert project.repro().ran == set()
+    assert project.outputs() == before
 
 
 def test_supernet_epochs_rerun_the_one_shot_arm_of_the_study(project: Project) -> None:
@@ -140,6 +145,22 @@ def test_a_bad_edit_fails_the_repro_with_one_line_and_undoing_it_restores(projec
     project.edit("studies.depths.compare.bootstrap_samples", 200)
     assert project.repro().ran == set()
     assert project.outputs() == before
+
+
+def test_code_that_is_not_the_installed_code_is_refused(project: Project) -> None:
+    with (project.folder / "src/oneshot/statistics.py").open("a") as file:
+        file.write("# Another rule.\n")
+    outcome = project.run("oneshot", "compare", "--study", "kernels-sum")
+
+    assert outcome.code == 2
+    assert "error: src/oneshot/statistics.py: not the code that is installed" in outcome.output
+
+
+def test_an_edit_while_a_stage_runs_is_refused() -> None:
+    before = Record("compare", "depths", "mnist", {"studies.depths.seeds": [0]}, {})
+
+    with pytest.raises(OneshotError, match="edited while it ran"):
+        _refuse_edits_meanwhile(before, replace(before, params={"studies.depths.seeds": [1]}))
 
 
 def test_dvc_commands_of_the_readme_work_in_a_repository(project: Project) -> None:

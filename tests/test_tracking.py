@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
 
+from oneshot.documents import load_document, write_document
 from oneshot.tracking import Tracker, Unit
 
 UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
@@ -39,6 +40,7 @@ def test_every_unit_has_one_finished_run(finished_project: Project) -> None:
         found = runs(finished_project.folder, study)
         stages = sorted(run.data.tags["stage"] for run in found)
         assert {run.info.status for run in found} == {"FINISHED"}
+        assert all("code" in run.data.tags and "restored" not in run.data.tags for run in found)
         assert stages == sorted(
             ["train_supernet", "compare"] + architectures * ["evaluate_subnets"] + architectures * ["train_standalones"]
         )
@@ -89,6 +91,14 @@ def test_sync_marks_the_runs_of_the_current_lock_alone(project: Project) -> None
     compared = runs(project.folder, "kernels-sum", "tags.stage = 'compare'")
     by_samples = {run.data.params["compare.bootstrap_samples"]: run.data.tags.get("current") for run in compared}
     assert by_samples["100"] == "true" and by_samples["200"] != "true"
+
+
+def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -> None:
+    lock = load_document(project.folder / "dvc.lock", 1 << 24)
+    lock["stages"] |= {"old_stage@depths": {}, "compare@old-study": {}}
+    write_document(project.folder / "dvc.lock", lock)
+
+    assert "31 runs were there, 0 were made" in project.run("oneshot", "sync").output
 
 
 def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:

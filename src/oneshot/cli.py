@@ -1,6 +1,6 @@
 """The console script `oneshot`: one command per DVC stage, and a few for people.
 
-Thin: finds the project, validates params, runs the stage, tracks what it wrote. Imports inside the commands, so that
+Thin: parses, calls, and turns failures into lines and exit codes. Imports inside the commands, so that
 `--help` is instant.
 """
 
@@ -108,6 +108,10 @@ def check() -> None:
     from pipeline.layout import Layout
 
     params = load_params(Layout.find().params)
+    if params.compute.device != "auto":
+        from oneshot.machine import Machine  # imports torch, which takes seconds
+
+        Machine.resolve(params.compute.device, params.compute.precision, 1)
     for study, dataset in params.run.items():
         space = params.studies[study].search_space()
         click.echo(f"{study}: {len(space.architectures)} architectures on {dataset}")

@@ -32,7 +32,6 @@ class ProgressListener:
         self._task = self._bar.add_task(title, total=None, epochs="0", speed="-")
 
     def __enter__(self) -> "ProgressListener":
-        self._bar.start()
         return self
 
     def __exit__(
@@ -41,6 +40,7 @@ class ProgressListener:
         self._bar.stop()
 
     def begin(self, jobs: Sequence[Job]) -> None:
+        self._bar.start()
         self._started = time.monotonic()
         self._all_epochs = sum(job.epochs for job in jobs)
         self._bar.update(self._task, total=sum(job.epochs * job.images for job in jobs))

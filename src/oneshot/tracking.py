@@ -31,6 +31,7 @@ ENVIRONMENT = {
 }
 BATCH = 900  # MLflow takes at most 1000 metrics and 100 params in one call
 PARAM_BATCH = 90
+OUTPUTS = (":!results", ":!dvc.lock")  # a run writes them itself
 KEY, CURRENT = "oneshot.key", "current"
 
 
@@ -106,6 +107,9 @@ class Tracker:
     @_guarded
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         """A run that is under way; its id."""
+        return self._start(experiment, name, tags)
+
+    def _start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(self._experiment(experiment), tags=dict(tags) | self._git_tags, run_name=name)
         return str(run.info.run_id)
 
@@ -119,15 +123,13 @@ class Tracker:
         self._client.set_terminated(run_id, status)
 
     @_guarded
-    def complete(self, unit: Unit, live_run: str | None) -> tuple[str, bool]:
+    def complete(self, unit: Unit, live_run: str | None = None, restored: bool = False) -> tuple[str, bool]:
         """The unit's run, and whether it had to be made: a run that shows the same is linked; else `live_run` is filled
         up; else a run is made from the unit alone."""
         known = self._known_runs(unit.experiment).get(unit.key)
         if known is not None and live_run is None:
             return str(known.info.run_id), False
-        run_id = live_run or self.start(unit.experiment, unit.name, dict(unit.tags) | {"restored": "true"})
-        if run_id is None:
-            raise RuntimeError(self.failure)
+        run_id = live_run or self._start(unit.experiment, unit.name, {"restored": "true"} if restored else {})
         if live_run is None:
             self._log_metrics(run_id, enumerate(unit.curve, start=1))
         self._fill(run_id, unit)
@@ -135,9 +137,7 @@ class Tracker:
 
     @_guarded
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._set_tags(run_id, tags)
 
     @_guarded
     def log_final(self, run_id: str, metrics: Metrics) -> None:
@@ -148,6 +148,8 @@ class Tracker:
     @_guarded
     def mark_current(self, experiment: str, run_ids: set[str]) -> None:
         """Exactly these runs of the experiment carry `current=true`."""
+        if not run_ids and self._client.get_experiment_by_name(experiment) is None:
+            return
         for run in self._search(experiment):
             wanted = "true" if run.info.run_id in run_ids else "false"
             if run.data.tags.get(CURRENT, "false") != wanted:
@@ -170,8 +172,13 @@ class Tracker:
                 self._client.log_artifacts(run_id, str(path), folder or None)
             elif path.exists():
                 self._client.log_artifact(run_id, str(path), folder or None)
-        self._client.set_tag(run_id, KEY, unit.key)
+        self._set_tags(run_id, dict(unit.tags) | {KEY: unit.key})
         self._client.set_terminated(run_id)
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _log_metrics(self, run_id: str, points: Any) -> None:
         from mlflow.entities import Metric
@@ -222,7 +229,7 @@ class Tracker:
         commit = _git(self._home, "rev-parse", "HEAD")
         if commit is None:
             return {}
-        dirty = bool(_git(self._home, "status", "--porcelain", "--untracked-files=no"))
+        dirty = bool(_git(self._home, "status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS))
         return {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
 
 
