@@ -30,10 +30,14 @@ def markdown_table(paths: StudyLayout) -> str:
 
 def summary(paths: StudyLayout) -> str:
     comparison, timing = read_json(paths.comparison), read_json(paths.timing)
+    taus = [
+        "undefined" if tau is None else f"{tau:.2f}"
+        for tau in map(comparison.get, ("kendall_tau", "kendall_tau_params"))
+    ]
     return (
         f"Mean gap {comparison['mean_gap']:.2f} points, largest {comparison['max_gap']:.2f}. "
         f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings.\n"
-        f"{comparison['verdict']}\n"
+        f"{comparison['verdict']} Kendall tau-b with the standalones: supernet {taus[0]}, sorting by params {taus[1]}.\n"
     )
 
 
