@@ -37,7 +37,8 @@ def summary(paths: StudyLayout) -> str:
     return (
         f"Mean gap {comparison['mean_gap']:.2f} points, largest {comparison['max_gap']:.2f}. "
         f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings.\n"
-        f"{comparison['verdict']} Kendall tau-b with the standalones: supernet {taus[0]}, sorting by params {taus[1]}.\n"
+        f"{comparison['verdict']} "
+        f"Kendall tau-b with the standalones: supernet {taus[0]}, sorting by params {taus[1]}.\n"
     )
 
 
