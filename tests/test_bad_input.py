@@ -276,6 +276,8 @@ def project(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "params.yaml").write_text(COMMITTED)
     shutil.copy(ROOT / "dvc.yaml", folder)
+    for code in ("pipeline", "src"):
+        (folder / code).symlink_to(ROOT / code)
     monkeypatch.chdir(folder)
     return folder
 
