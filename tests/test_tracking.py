@@ -69,9 +69,9 @@ def test_a_download_logs_the_four_digests(finished_project: Project) -> None:
     assert len([name for name in run.data.params if name.startswith("sha256.")]) == 4
 
 
-def test_sync_fills_an_empty_database_once(project: Project) -> None:
+def test_sync_fills_an_empty_database_once(project: Project, finished_project: Project) -> None:
     """As after a fresh clone: neither weights nor data, no cache, no database."""
-    before = {run.data.tags["oneshot.key"] for run in runs(project.folder, "depths")}
+    before = {run.data.tags["oneshot.key"] for run in runs(finished_project.folder, "depths")}
     weights = [f"results/{study}/{arm}/weights" for study in NETWORKS for arm in ("supernet", "standalone")]
     project.forget("mlflow.db", "mlruns", ".work", ".dvc/cache", "data", *weights)
 
@@ -163,14 +163,15 @@ def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project: Pro
     project.forget(".work")
     project.edit("studies.kernels-sum.standalone.epochs", 500)
     command = ["oneshot", "train_standalones", "--study", "kernels-sum"]
-    stage = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    assert "epoch 1/500" in stage.stderr.readline()
-    workers = psutil.Process(stage.pid).children(recursive=True)
-    time.sleep(1)
-    stage.send_signal(number)
-    last_line = stage.stderr.read().splitlines()[-1]
+    with subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as stage:
+        # A later epoch is told when the first one's run is there.
+        while "epoch 4/500" not in stage.stderr.readline():
+            assert stage.poll() is None
+        workers = psutil.Process(stage.pid).children(recursive=True)
+        stage.send_signal(number)
+        last_line = stage.stderr.read().splitlines()[-1]
+        assert stage.wait(timeout=30) == 128 + number
 
-    assert stage.wait(timeout=30) == 128 + number
     assert last_line.startswith("error: ")
     assert psutil.wait_procs(workers, timeout=10)[1] == []
     statuses = {run.info.status for run in runs(project.folder, "kernels-sum")}
