@@ -1,5 +1,6 @@
 """A real project on small params, for the tests that run the DAG."""
 
+import json
 import os
 import re
 import shutil
@@ -66,7 +67,7 @@ class Project:
         *path, last = (int(part) if part.isdigit() else part for part in key.split("."))
         for part in path:
             node = node[part]
-        node[last] = value
+        node[last] = json.loads(json.dumps(value))  # a shared section would be written as an alias
         write_document(self.folder / "params.yaml", document)
 
     def copy(self, destination: Path) -> "Project":
