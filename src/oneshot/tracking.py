@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,12 +72,16 @@ def _guarded(
     def guarded(tracker: "Tracker", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
         if tracker.failure is not None:
             return None
+        # An interruption waits for the call: in the middle of a transaction it would leave the database locked.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             return method(tracker, *arguments, **named)
         except Exception as error:
             tracker.failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             tracker.warn(f"warning: MLflow: {tracker.failure}; results are not affected; run `oneshot sync` later")
             return None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     return guarded
 
