@@ -4,6 +4,7 @@ A run is found again by its key, a digest of everything that it shows. A trackin
 and a few seconds, never a training.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -11,6 +12,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -64,6 +66,25 @@ class Unit:
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=list).encode()).hexdigest()
 
 
+@contextlib.contextmanager
+def _interruptions_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM wait for the end: in the middle of a transaction they would leave the database locked.
+    By handlers, since a mask is a thread's own, and Python acts on a signal whichever thread it reaches."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+
 def _guarded(
     method: Callable[Concatenate["Tracker", Arguments], Answer],
 ) -> Callable[Concatenate["Tracker", Arguments], Answer | None]:
@@ -72,16 +93,13 @@ def _guarded(
     def guarded(tracker: "Tracker", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
         if tracker.failure is not None:
             return None
-        # An interruption waits for the call: in the middle of a transaction it would leave the database locked.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
-            return method(tracker, *arguments, **named)
+            with _interruptions_deferred():
+                return method(tracker, *arguments, **named)
         except Exception as error:
             tracker.failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             tracker.warn(f"warning: MLflow: {tracker.failure}; results are not affected; run `oneshot sync` later")
             return None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     return guarded
 
