@@ -1,166 +1,112 @@
 """Stage compare: one-shot against standalone on the test set, which is opened here, once, for both arms."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from oneshot.budget import best_epoch_gains, break_even, imbalance, standalone_macs, supernet_macs
+from oneshot.comparison import COLUMNS, Resampled, Row, summarise, tabulate
 from oneshot.cost import count_macs, count_params
-from oneshot.data import Examples, load_split, load_test
-from oneshot.evaluation import build_tree, calibrate, predict
+from oneshot.latency import measure_latency
 from oneshot.machine import Machine
 from oneshot.report.figures import draw_comparison
-from oneshot.space import Architecture, architecture_id
-from oneshot.statistics import (
-    Statistic,
-    bootstrap_tau,
-    kendall_p_value,
-    kendall_tau,
-    mean_and_deviation,
-    spearman_rho,
-    verdict,
-    winners,
-)
+from oneshot.space import architecture_id
+from oneshot.statistics import Vector, plain
 from oneshot.tables import read_csv, read_json, write_csv, write_json
+from pipeline.arms import measure_arms
 from pipeline.context import Context
-from pipeline.weights import load_standalone, load_supernet
-
-ACCURACIES = ("oneshot_val_accuracy", "oneshot_test_accuracy", "standalone_val_accuracy", "standalone_test_accuracy")
-MEASURED = (*ACCURACIES, "gap")
-COLUMNS = ("architecture", "params", "macs", *MEASURED, *(f"{name}_std" for name in MEASURED))
-
-Row = dict[str, Any]
-Correct = NDArray[numpy.bool_]
-"""Whether a prediction is right: (seeds, architectures, images)."""
+from pipeline.weights import load_standalone
 
 
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     machine.claim()
-    training, _ = load_split(context.dataset_folder, context.dataset, context.training_size)
-    test = load_test(context.dataset_folder, like=training)
-    oneshot, standalone = test_both_arms(context, training.to(machine.device), test.to(machine.device), machine)
-    rows = compare_architectures(context, oneshot, standalone)
-    summary = summarise(context, rows, oneshot, standalone)
-    write_csv(context.paths.comparison_table, COLUMNS, rows)
-    write_json(context.paths.comparison, summary)
-    write_json(context.paths.timing, compare_cost(context))
-    curves = read_csv(context.paths.supernet_curves), read_csv(context.paths.standalone_curves)
-    draw_comparison(context.paths.figures, context.key, context.space, rows, *curves, summary)
+    paths, section = context.paths, context.study.compare
+    arms = measure_arms(context, machine)
+    resampled = Resampled.draw(arms, section)
+    rows = tabulate(context.names, *count_costs(context), arms, resampled)
+    summary = summarise(rows, arms, resampled, section) | account(context, rows)
+    write_csv(paths.comparison_table, COLUMNS, rows)
+    write_json(paths.comparison, summary)
+    write_json(paths.timing, compare_cost(context, machine))
+    curves = read_csv(paths.supernet_curves), read_csv(paths.standalone_curves)
+    draw_comparison(paths.figures, context.key, context.space, rows, *curves, summary)
+    write_manifest(context)
 
 
-def test_both_arms(context: Context, training: Examples, test: Examples, machine: Machine) -> tuple[Correct, Correct]:
-    """What each subnet, recalibrated on training images, and each standalone gets right: (one-shot, standalone)."""
-    section = context.study.evaluate
-
-    def correct(predictions: Mapping[Architecture, Tensor]) -> Correct:
-        right = [predictions[architecture] == test.labels for architecture in context.space.architectures]
-        return torch.stack(right).cpu().numpy()
-
-    oneshot, standalone = [], []
-    for seed in context.study.seeds:
-        tree = build_tree(load_supernet(context, seed, machine).paths)
-        calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
-        oneshot.append(correct(predict(tree, test, section.batch_size, machine)))
-        networks = {
-            architecture: tuple(load_standalone(context, architecture, seed, machine))
-            for architecture in context.space.architectures
-        }
-        standalone.append(correct(predict(build_tree(networks), test, section.batch_size, machine)))
-    return numpy.stack(oneshot), numpy.stack(standalone)
+def count_costs(context: Context) -> tuple[Vector, Vector]:
+    """Params and MACs of every architecture."""
+    networks = [context.space.path(architecture) for architecture in context.space.architectures]
+    macs = [count_macs(path, context.space.input_shape) for path in networks]
+    return numpy.array([count_params(path) for path in networks], float), numpy.array(macs, float)
 
 
-def compare_architectures(context: Context, oneshot: Correct, standalone: Correct) -> list[Row]:
-    """One row per architecture, in the space's order: means over seeds; standard deviations if several."""
-    validation = {
-        "oneshot_val_accuracy": _by_architecture(read_csv(context.paths.oneshot)),
-        "standalone_val_accuracy": _by_architecture(_last_epochs(read_csv(context.paths.standalone_curves))),
-    }
-    rows = []
-    for index, architecture in enumerate(context.space.architectures):
-        name, path = architecture_id(architecture), context.space.path(architecture)
-        values = {arm: accuracies[name] for arm, accuracies in validation.items()}
-        values["oneshot_test_accuracy"] = oneshot[:, index].mean(1).tolist()
-        values["standalone_test_accuracy"] = standalone[:, index].mean(1).tolist()
-        pairs = zip(values["standalone_test_accuracy"], values["oneshot_test_accuracy"], strict=True)
-        values["gap"] = [100 * (alone - inherited) for alone, inherited in pairs]
-        row: Row = {
-            "architecture": name,
-            "params": count_params(path),
-            "macs": count_macs(path, context.space.input_shape),
-        }
-        for key in MEASURED:
-            mean, deviation = mean_and_deviation(values[key])
-            row[key] = round(mean, 6)
-            row[f"{key}_std"] = None if deviation is None else round(deviation, 6)
-        rows.append(row)
-    return rows
-
-
-def _by_architecture(rows: list[dict[str, str]]) -> dict[str, list[float]]:
-    accuracies: dict[str, list[float]] = {}
-    for row in rows:
-        accuracies.setdefault(row["architecture"], []).append(float(row["val_accuracy"]))
-    return accuracies
-
-
-def _last_epochs(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    last = max(int(row["epoch"]) for row in rows)
-    return [row for row in rows if int(row["epoch"]) == last]
-
-
-def summarise(context: Context, rows: list[Row], oneshot: Correct, standalone: Correct) -> dict[str, Any]:
-    """The figures of comparison.json. Ranks compare both arms on the test images; the one-shot winner is the subnet
-    that selection would pick, the best on validation."""
-    column = {key: numpy.array([row[key] for row in rows]) for key in MEASURED}
-    inherited, alone = column["oneshot_test_accuracy"], column["standalone_test_accuracy"]
-    tau, section = kendall_tau(inherited, alone), context.study.compare
-    low, high = bootstrap_tau(oneshot, standalone, section.bootstrap_samples, section.bootstrap_seed)
-    p_value = kendall_p_value(inherited, alone)
-    picked, best = int(column["oneshot_val_accuracy"].argmax()), winners(alone)
-    statistics: dict[str, Statistic] = {
-        "kendall_tau": tau,
-        "kendall_tau_low": low,
-        "kendall_tau_high": high,
-        "spearman_rho": spearman_rho(inherited, alone),
-        "kendall_tau_selection": kendall_tau(column["oneshot_val_accuracy"], alone),
-        "kendall_tau_params": kendall_tau(numpy.array([row["params"] for row in rows], float), alone),
+def account(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
+    """What both arms' training cost in MACs, how evenly the supernet's was dealt, and what best-of-epochs would add."""
+    study, seeds = context.study, len(context.study.seeds)
+    sampling = read_csv(context.paths.sampling)
+    macs = {row["architecture"]: row["macs"] for row in rows}
+    steps = study.standalone.epochs * max(1, context.training_size // study.standalone.batch_size)
+    supernet = supernet_macs(sampling, study.supernet.batch_size, macs)
+    standalone = standalone_macs(steps, study.standalone.batch_size, macs, seeds)
+    subnets, standalones = read_csv(context.paths.supernet_curves), read_csv(context.paths.standalone_curves)
+    gains = {
+        "oneshot": best_epoch_gains(subnets, "val_accuracy"),
+        "inherited": best_epoch_gains(subnets, "val_accuracy_inherited"),
+        "standalone": best_epoch_gains(standalones, "val_accuracy"),
     }
     return {
-        "architectures": len(rows),
-        "seeds": len(context.study.seeds),
-        **{key: value for name, statistic in statistics.items() for key, value in statistic.entries(name).items()},
-        "kendall_p_value": round(p_value, 6),
-        "precision_at_1": float(picked in best),
-        "regret_at_1": round(100 * float(alone.max() - alone[picked]), 6),
-        "mean_gap": round(float(column["gap"].mean()), 6),
-        "max_gap": round(float(column["gap"].max()), 6),
-        "best_oneshot": rows[picked]["architecture"],
-        "best_standalone": rows[min(best)]["architecture"],
-        "verdict": verdict(tau, low, p_value, len(rows)),
+        "supernet_training_macs": supernet,
+        "standalone_training_macs": standalone,
+        "break_even_architectures_macs": break_even(supernet, standalone, len(rows)),
+        "sampling_imbalance_architectures": imbalance(sampling, architectures=True),
+        "sampling_imbalance_choices": imbalance(sampling, architectures=False),
+        **{f"best_epoch_gain_{arm}": plain(numpy.mean(points)) for arm, points in gains.items()},
+        "best_epoch_gain_max": plain(max(max(points) for points in gains.values())),
+        "finetune_steps": study.compare.finetune_steps,
     }
 
 
-def compare_cost(context: Context) -> dict[str, Any]:
-    """Training time of both arms. Costs are compared in core-seconds, since the arms may use different threads."""
+def compare_cost(context: Context, machine: Machine) -> dict[str, Any]:
+    """Training time of both arms, in core-seconds where they are compared since the arms may use different threads; and
+    the latency of every architecture."""
     supernet, standalone = read_json(context.paths.supernet_timing), read_json(context.paths.standalone_timing)
-    seeds = len(context.study.seeds)
-    trainings = len(context.space.architectures) * seeds
+    seeds, architectures = len(context.study.seeds), len(context.space.architectures)
     supernet_core_seconds = supernet["train_seconds"] * supernet["threads"]
     standalone_core_seconds = standalone["train_seconds"] * standalone["threads"]
+    ratio = supernet_core_seconds / (standalone_core_seconds / architectures)
     return {
         "supernet_seconds": supernet["train_seconds"],
         "supernet_threads": supernet["threads"],
         "standalone_seconds": standalone["train_seconds"],
         "standalone_threads": standalone["threads"],
-        "standalone_trainings": trainings,
-        "supernet_cost_in_standalone_trainings": round(
-            (supernet_core_seconds / seeds) / (standalone_core_seconds / trainings), 3
-        ),
-        "device": supernet["device"],
-        "precision": supernet["precision"],
-        "torch": supernet["torch"],
+        "standalone_trainings": architectures * seeds,
+        "supernet_cost_in_standalone_trainings": round(ratio, 3),
+        "break_even_architectures": break_even(supernet_core_seconds, standalone_core_seconds, architectures),
+        **machine.describe(),
+        "latency": _latencies(context, machine),
     }
+
+
+def _latencies(context: Context, machine: Machine) -> dict[str, Any]:
+    section, seed = context.study.compare, context.study.seeds[0]
+    images = torch.zeros(section.latency_batch, *context.space.input_shape, device=machine.device)
+    rows = []
+    for architecture in context.space.architectures:
+        network = load_standalone(context, architecture, seed, machine)
+        measured = measure_latency(network, images, section.latency_repeats, machine)
+        rows.append({"architecture": architecture_id(architecture)} | measured)
+    return {"batch_size": section.latency_batch, "repeats": section.latency_repeats, "architectures": rows}
+
+
+def write_manifest(context: Context) -> None:
+    """What the report may read of this study: DVC cannot list the studies of `run` among a stage's dependencies, so the
+    report depends on the folder of these lists."""
+    inputs = [
+        {"path": str(path.relative_to(context.layout.root)), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
+        for path in context.paths.reported
+    ]
+    write_json(context.layout.report_inputs(context.key), {"inputs": inputs})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from oneshot.machine import Machine
 from oneshot.params import Dataset, Params, Study
-from oneshot.space import SearchSpace
+from oneshot.space import SearchSpace, architecture_id
 from pipeline.layout import Layout, StudyLayout
 
 if TYPE_CHECKING:  # stages that train nothing need not depend on it
@@ -50,6 +50,11 @@ class Context:
     @cached_property
     def space(self) -> SearchSpace:
         return self.study.search_space()
+
+    @property
+    def names(self) -> list[str]:
+        """The architectures' ids, in the space's order."""
+        return [architecture_id(architecture) for architecture in self.space.architectures]
 
     def machine(self, threads: int) -> Machine:
         compute = self.params.compute

@@ -20,6 +20,10 @@ class StudyLayout:
         return self.folder / "supernet" / "curves.csv"
 
     @property
+    def sampling(self) -> Path:
+        return self.folder / "supernet" / "sampling.csv"
+
+    @property
     def supernet_timing(self) -> Path:
         return self.folder / "supernet" / "timing.json"
 
@@ -55,6 +59,12 @@ class StudyLayout:
     def figures(self) -> Path:
         return self.folder / "figures"
 
+    @property
+    def reported(self) -> tuple[Path, ...]:
+        """What the report reads of the study."""
+        tables = (self.supernet_curves, self.sampling, self.oneshot, self.standalone_curves, self.comparison_table)
+        return (*tables, self.comparison, self.timing, self.supernet_timing, self.standalone_timing)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -89,3 +99,6 @@ class Layout:
 
     def study(self, name: str) -> StudyLayout:
         return StudyLayout(self.root / "results" / name)
+
+    def report_inputs(self, study: str) -> Path:
+        return self.root / "report" / "inputs" / f"{study}.json"

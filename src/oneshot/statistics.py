@@ -1,112 +1,127 @@
-"""What a supernet's ranking is worth: rank correlations, intervals over test images, and one sentence of verdict.
+"""What one ranking of architectures says about another: correlations, precision@k, regret@1, and their intervals.
 
-Accuracies are fractions; gaps and regret are percentage points. Resampling takes its seed as an argument.
+Arrays end in the axis of architectures; axes before it are resamples, and broadcast. A measure that is undefined, as a
+correlation with a constant is, is nan, and None with a reason once it is written. SciPy does the ranks.
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsFloat
 
 import numpy
 from numpy.typing import NDArray
 from scipy import stats
 
 Vector = NDArray[numpy.float64]
-SIGNIFICANCE = 0.05
+LEVEL = 0.05
+"""Of significance, and what a 95% interval leaves outside."""
+TIED = "all architectures tie in one of the two rankings"
+
+
+def kendall_tau(first: Vector, second: Vector) -> Vector:
+    """Kendall's tau-b, which corrects for ties."""
+    return _correlate(stats.kendalltau, first, second)
+
+
+def spearman_rho(first: Vector, second: Vector) -> Vector:
+    return _correlate(stats.spearmanrho, first, second)
+
+
+def _correlate(correlation: Callable[..., Any], first: Vector, second: Vector) -> Vector:
+    first, second = numpy.broadcast_arrays(first, second)
+    with warnings.catch_warnings():  # nan says the same
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.filterwarnings("ignore", "One or more sample arguments is too small")
+        coefficient: Vector = correlation(first, second, axis=-1).statistic
+    return coefficient
+
+
+def kendall_p_value(first: Vector, second: Vector, permutations: int, seed: int) -> float:
+    """Two-sided p-value of tau-b by permutation: exact for so few architectures that all orders can be tried, and right
+    with ties. 1 where tau is undefined."""
+    if numpy.isnan(kendall_tau(first, second)):
+        return 1.0
+    test = stats.permutation_test(
+        (first,),
+        lambda shuffled, axis: kendall_tau(shuffled, second),
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=permutations,
+        rng=numpy.random.default_rng(seed),
+    )
+    return float(test.pvalue)
+
+
+def top_share(values: Vector, k: int) -> Vector:
+    """How much of each is among the `k` best: 1 or 0, and a share of the last places for those that tie."""
+    last = numpy.sort(values, axis=-1)[..., -k, None]
+    above, tied = values > last, values == last
+    share: Vector = above + tied * ((k - above.sum(-1, keepdims=True)) / tied.sum(-1, keepdims=True))
+    return share
+
+
+def precision_at(k: int, predictor: Vector, truth: Vector) -> Vector:
+    """Share of the predictor's best `k` that are among the true best `k`, or tie with them."""
+    best = truth >= numpy.sort(truth, axis=-1)[..., -k, None]
+    precision: Vector = (top_share(predictor, k) * best).sum(-1) / k
+    return precision
+
+
+def regret_at_1(predictor: Vector, truth: Vector) -> Vector:
+    """Percentage points lost by the predictor's winner against the best; on average over winners that tie."""
+    regret: Vector = 100 * (truth.max(-1) - (top_share(predictor, 1) * truth).sum(-1))
+    return regret
+
+
+def interval(values: Vector) -> tuple[Vector, Vector]:
+    """Percentiles that hold the middle 95% of resamples (axis 0), of those where the measure is defined."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        low, high = numpy.nanpercentile(values, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2], axis=0)
+    return low, high
 
 
 @dataclass(frozen=True)
-class Statistic:
-    """A value, or None with the reason why there is none."""
+class Estimate:
+    """A value with its 95% interval; nan where undefined."""
 
-    value: float | None
-    reason: str | None = None
+    value: float
+    low: float = math.nan
+    high: float = math.nan
 
-    def entries(self, key: str) -> dict[str, float | str | None]:
-        return {key: self.value} | ({f"{key}_reason": self.reason} if self.value is None else {})
+    @classmethod
+    def of(cls, value: float | Vector, resampled: Vector) -> "Estimate":
+        """resampled: (resamples,)."""
+        low, high = interval(resampled)
+        return cls(float(value), float(low), float(high))
 
-
-TIED = Statistic(None, "all architectures tie in one of the two rankings")
-
-
-def kendall_tau(first: Vector, second: Vector) -> Statistic:
-    """Kendall's tau-b, which corrects for ties."""
-    return _correlation(stats.kendalltau(first, second).statistic, first, second)
-
-
-def kendall_p_value(first: Vector, second: Vector) -> float:
-    """Two-sided; exact for few architectures without ties. 1 where tau is undefined."""
-    p_value = float(stats.kendalltau(first, second).pvalue)
-    return 1.0 if math.isnan(p_value) else p_value
+    def entries(self, key: str, reason: str = TIED) -> dict[str, float | str | None]:
+        """`key`, `key_low` and `key_high`; None with a reason where undefined."""
+        found: dict[str, float | str | None] = {}
+        for name, number in ((key, self.value), (f"{key}_low", self.low), (f"{key}_high", self.high)):
+            found |= entry(name, number, reason)
+        return found
 
 
-def spearman_rho(first: Vector, second: Vector) -> Statistic:
-    if _constant(first) or _constant(second):
-        return TIED
-    return _correlation(stats.spearmanr(first, second).statistic, first, second)
+def entry(key: str, value: float | Vector, reason: str = TIED) -> dict[str, float | str | None]:
+    """As the files hold it: six decimals, or None and why."""
+    return {key: None, f"{key}_reason": reason} if math.isnan(value) else {key: plain(value)}
 
 
-def _correlation(value: float, first: Vector, second: Vector) -> Statistic:
-    return TIED if _constant(first) or _constant(second) else Statistic(round(float(value), 6))
+def plain(value: SupportsFloat) -> float:
+    return round(float(value), 6) + 0.0  # no -0.0
 
 
-def _constant(values: Vector) -> bool:
-    return bool((values == values[0]).all())
+def noise_ceiling(accuracies: Vector) -> float:
+    """How well one training of all architectures predicts the ranking of another: mean Kendall tau-b over the pairs of
+    seeds. accuracies: (seeds, architectures). No ranking can be expected to agree better with one training."""
+    pairs = [(i, j) for j in range(len(accuracies)) for i in range(j)]
+    return float(numpy.mean([kendall_tau(accuracies[i], accuracies[j]) for i, j in pairs])) if pairs else math.nan
 
 
-def bootstrap_tau(
-    oneshot_correct: NDArray[numpy.bool_], standalone_correct: NDArray[numpy.bool_], samples: int, seed: int
-) -> tuple[Statistic, Statistic]:
-    """95% interval of Kendall's tau-b: percentiles over resampled test images, the same for both arms.
-
-    *_correct: (seeds, architectures, images). It covers the choice of test images, not the luck of training.
-    """
-    images = oneshot_correct.shape[-1]
-    generator = numpy.random.default_rng(seed)
-    taus = []
-    for _ in range(samples):
-        weights = numpy.bincount(generator.integers(images, size=images), minlength=images).astype(numpy.float32)
-        arms = [(correct @ weights).mean(0) for correct in (oneshot_correct, standalone_correct)]
-        tau = kendall_tau(*arms).value
-        if tau is not None:
-            taus.append(tau)
-    if not taus:
-        return TIED, TIED
-    low, high = numpy.percentile(taus, [2.5, 97.5])
-    return Statistic(round(float(low), 6)), Statistic(round(float(high), 6))
-
-
-def winners(accuracies: Vector) -> set[int]:
-    """Indices of the best; several if tied."""
-    return {int(index) for index in numpy.flatnonzero(accuracies == accuracies.max())}
-
-
-def verdict(tau: Statistic, low: Statistic, p_value: float, architectures: int) -> str:
-    """One sentence: is the supernet's ranking supported, not supported, or undecided?"""
-    if tau.value is None:
-        return f"Cannot be decided: {tau.reason}."
-    smallest = 2 / math.factorial(architectures)
-    if smallest > SIGNIFICANCE:
-        return (
-            f"Cannot be decided with {architectures} architectures: even a perfect ranking would have "
-            f"p = {smallest:.3f}; it takes at least {_enough_architectures()}."
-        )
-    figures = f"Kendall tau-b {tau.value:.2f}, p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
-    if p_value <= SIGNIFICANCE and tau.value > 0 and low.value is not None and low.value > 0:
-        return f"Supported: the one-shot ranking agrees with the standalone ranking ({figures})."
-    if tau.value <= 0:
-        return f"Not supported: the one-shot ranking does not follow the standalone ranking ({figures})."
-    return f"Cannot be decided: the agreement may be chance ({figures}); more architectures or seeds would tell."
-
-
-def _enough_architectures() -> int:
-    count = 2
-    while 2 / math.factorial(count) > SIGNIFICANCE:
-        count += 1
-    return count
-
-
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+def mean_and_deviation(values: Sequence[float] | Vector) -> tuple[float, float | None]:
     """Mean and sample standard deviation; None with a single value."""
     deviation = float(numpy.std(values, ddof=1)) if len(values) > 1 else None
     return float(numpy.mean(values)), deviation
