@@ -31,9 +31,10 @@ def spearman_rho(first: Vector, second: Vector) -> Vector:
 
 def _correlate(correlation: Callable[..., Any], first: Vector, second: Vector) -> Vector:
     first, second = numpy.broadcast_arrays(first, second)
+    if first.shape[-1] < 2:
+        return numpy.full(first.shape[:-1], math.nan)
     with warnings.catch_warnings():  # nan says the same
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        warnings.filterwarnings("ignore", "One or more sample arguments is too small")
         coefficient: Vector = correlation(first, second, axis=-1).statistic
     return coefficient
 
