@@ -73,9 +73,7 @@ def _predict_arms(
     return {"inherited": inherited, "oneshot": oneshot} | others
 
 
-def _finetune_all(
-    context: Context, supernet: SuperNet, seed: int, training: Examples, machine: Machine
-) -> Networks:
+def _finetune_all(context: Context, supernet: SuperNet, seed: int, training: Examples, machine: Machine) -> Networks:
     """Every subnet after some steps of its own, with the standalones' recipe; its buffers have seen its path alone."""
     recipe, steps = context.study.standalone, context.study.compare.finetune_steps
     tuned = {}

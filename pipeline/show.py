@@ -7,7 +7,16 @@ from oneshot.params import load_params
 from oneshot.tables import read_csv, read_json
 from pipeline.layout import Layout, StudyLayout
 
-COLUMNS = ("architecture", "params", "MACs", "one-shot val", "one-shot test", "standalone test", "gap, points")
+COLUMNS = (
+    "architecture",
+    "params",
+    "MACs",
+    "one-shot val",
+    "one-shot test",
+    "standalone test",
+    "tier",
+    "gap, points",
+)
 
 
 def run(markdown: bool) -> None:
@@ -30,15 +39,11 @@ def markdown_table(paths: StudyLayout) -> str:
 
 def summary(paths: StudyLayout) -> str:
     comparison, timing = read_json(paths.comparison), read_json(paths.timing)
-    taus = [
-        "undefined" if tau is None else f"{tau:.2f}"
-        for tau in map(comparison.get, ("kendall_tau", "kendall_tau_params"))
-    ]
+    gap = "mean gap {mean_gap:.2f} points ({mean_gap_low:.2f} to {mean_gap_high:.2f}), largest {max_gap:.2f}"
     return (
-        f"Mean gap {comparison['mean_gap']:.2f} points, largest {comparison['max_gap']:.2f}. "
-        f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings.\n"
-        f"{comparison['verdict']} "
-        f"Kendall tau-b with the standalones: supernet {taus[0]}, sorting by params {taus[1]}.\n"
+        f"{comparison['verdict']} {gap.format(**comparison).capitalize()}. "
+        f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings; from "
+        f"{timing['break_even_architectures']} architectures on it is cheaper than training all.\n"
     )
 
 
@@ -60,6 +65,7 @@ def _cells(paths: StudyLayout) -> list[tuple[str, ...]]:
             f"{int(row['params']):,}",
             f"{int(row['macs']) / 1e6:.2f} M",
             *(f"{float(row[share]):.2%}" for share in shares),
+            row["standalone_tier"],
             f"{float(row['gap']):+.2f}",
         )
         for row in read_csv(paths.comparison_table)
