@@ -42,8 +42,8 @@ def summary(paths: StudyLayout) -> str:
     gap = "mean gap {mean_gap:.2f} points ({mean_gap_low:.2f} to {mean_gap_high:.2f}), largest {max_gap:.2f}"
     return (
         f"{comparison['verdict']} {gap.format(**comparison).capitalize()}. "
-        f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings; from "
-        f"{timing['break_even_architectures']} architectures on it is cheaper than training all.\n"
+        f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings; "
+        f"from {timing['break_even_architectures']} architectures on it is cheaper than training all.\n"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from oneshot.checkpoint import write_whole
 from oneshot.cost import count_macs
@@ -88,13 +89,13 @@ def train_standalone(job: Job, reporter: Reporter) -> Trained:
         part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset, inputs.training_size)
     )
     network = machine.place(build_standalone(inputs.path, job.seed))
-    tree = build_tree({(): tuple(network)})
 
     def forward(images: torch.Tensor, step: int) -> torch.Tensor:
         logits: torch.Tensor = network(images)
         return logits
 
-    def score(epoch: Epoch) -> list[dict[str, Any]]:
+    def score(epoch: Epoch, network: nn.Sequential) -> list[dict[str, Any]]:
+        tree = build_tree({(): tuple(network)})
         # Its batch-norm buffers saw this path alone, so they are its own and need no recalibration.
         (accuracy,) = accuracies(predict(tree, validation, inputs.batch_size, machine), validation.labels).values()
         return [{"epoch": epoch.number, "train_loss": mean_loss(epoch.losses), "val_accuracy": accuracy}]

@@ -84,7 +84,7 @@ def train_supernet(job: Job, reporter: Reporter) -> Trained:
         logits: torch.Tensor = supernet(images, sampler(step))
         return logits
 
-    def score(epoch: Epoch) -> list[dict[str, Any]]:
+    def score(epoch: Epoch, supernet: SuperNet) -> list[dict[str, Any]]:
         scores = score_subnets(supernet.paths, training, validation, inputs.evaluate, machine)
         losses = mean_losses(epoch, sampler)
         return [
