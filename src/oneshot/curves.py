@@ -1,7 +1,7 @@
 """Follows a training epoch by epoch: scores it, keeps the curve, and times training and evaluation apart.
 
-An epoch is scored on a copy of the model beside the training of the next one, which no score can change: so a supernet on
-one thread keeps two cores busy.
+An epoch is scored on a copy of the model beside the training of the next one, which no score can change: so a supernet
+on one thread keeps two cores busy.
 """
 
 import copy
