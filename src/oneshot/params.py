@@ -4,19 +4,19 @@ Anything doubtful (unknown keys, wrong types, numbers out of bounds, layers that
 per fault, before any work starts.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from oneshot.blocks import AnyLayer, ClassifierLayer
+from oneshot.blocks import AnyLayer, ClassifierLayer, LayerError
 from oneshot.catalog import CATALOG
 from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError
 from oneshot.faults import DATASET_NAME, FOLDER, STUDY_NAME, closest, explain, misfit
-from oneshot.schema import Section
+from oneshot.schema import Section, as_tuple
 from oneshot.space import SearchSpace
 
 INPUT_SHAPE = (1, 28, 28)
@@ -27,10 +27,6 @@ TRAIN_IMAGES = 60_000
 StudyName = Annotated[str, Field(pattern=STUDY_NAME)]
 DatasetName = Annotated[str, Field(pattern=DATASET_NAME)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Dataset(Section):
@@ -121,9 +117,9 @@ class Compare(Section):
 
 
 class Study(Section):
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=100)]
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=100)]
     """One supernet and one standalone of every architecture is trained for each."""
-    space: Annotated[tuple[AnyLayer, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=200)]
+    space: Annotated[tuple[AnyLayer, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=200)]
     training_size: int | None = Field(ge=100, le=59_900)
     """Images that both arms train on; null for all that the validation split leaves."""
     supernet: SupernetRecipe
@@ -146,16 +142,19 @@ class Study(Section):
                 raise misfit((f"space[{index}].classes", text))
         try:
             self.search_space()
+        except LayerError as error:
+            raise _space_misfit(f"space[{error.index}]", error.text) from None
         except ValueError as error:
-            # The space names the layer by its index, and may say what to do.
-            layer_index, text = re.fullmatch(r"(?:layer (\d+): )?(.*)", str(error)).groups()  # type: ignore[union-attr]
-            rule, _, mend = text.partition("; ")
-            place = f"space[{layer_index}]" if layer_index else "space"
-            raise misfit((place, f"does not fit; {rule}; {mend or 'change the layers'}")) from None
+            raise _space_misfit("space", str(error)) from None
         return self
 
     def search_space(self) -> SearchSpace:
         return SearchSpace(self.space, INPUT_SHAPE)
+
+
+def _space_misfit(place: str, text: str) -> PydanticCustomError:
+    rule, _, mend = text.partition("; ")  # the space may say what to do
+    return misfit((place, f"does not fit; {rule}; {mend or 'change the layers'}"))
 
 
 class Params(Section):
