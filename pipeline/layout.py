@@ -20,6 +20,10 @@ class StudyLayout:
         return self.folder / "supernet" / "curves.csv"
 
     @property
+    def supernet_sampling(self) -> Path:
+        return self.folder / "supernet" / "sampling.csv"
+
+    @property
     def supernet_timing(self) -> Path:
         return self.folder / "supernet" / "timing.json"
 

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from oneshot.checkpoint import write_whole
 from oneshot.cost import count_macs
 from oneshot.curves import follow, mean_loss
@@ -90,14 +88,16 @@ def train_standalone(job: Job, reporter: Reporter) -> Trained:
     network = machine.place(build_standalone(inputs.path, job.seed))
     tree = build_tree({(): tuple(network)})
 
-    def forward(images: torch.Tensor, step: int) -> torch.Tensor:
-        logits: torch.Tensor = network(images)
-        return logits
-
     def score(epoch: Epoch) -> list[dict[str, Any]]:
         # Its batch-norm buffers saw this path alone, so they are its own and need no recalibration.
         (accuracy,) = accuracies(predict(tree, validation, inputs.batch_size, machine), validation.labels).values()
-        return [{"epoch": epoch.number, "train_loss": mean_loss(epoch.losses), "val_accuracy": accuracy}]
+        return [
+            {
+                "epoch": epoch.number,
+                "train_loss": mean_loss([loss for (loss,) in epoch.losses]),
+                "val_accuracy": accuracy,
+            }
+        ]
 
-    epochs = train(forward, network, inputs.recipe, training, job.seed, machine, reporter.tick)
+    epochs = train(lambda step: [network], network, inputs.recipe, training, job.seed, machine, reporter.tick)
     return follow(epochs, score, network, reporter)

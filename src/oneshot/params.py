@@ -98,8 +98,19 @@ class Recipe(Section):
 
 
 class SupernetRecipe(Recipe):
-    sampler: Literal["uniform", "cycle"]
-    """Which architecture a step trains. uniform: drawn anew; cycle: dealt from a shuffled deck of all."""
+    sampler: Literal["uniform", "cycle", "strict_fair", "sandwich"]
+    """Which architectures a step trains. uniform: one, drawn anew; cycle: one, dealt from a shuffled deck of all;
+    strict_fair: as many as give every choice of every block equally many turns; sandwich: the largest, the smallest and
+    two others. The step's loss is the mean over them."""
+    distillation: bool
+    """For sandwich: the largest learns from the labels, the others from the largest's softmax in the same step."""
+
+    @model_validator(mode="after")
+    def _distillation_needs_the_largest(self) -> "SupernetRecipe":
+        if self.distillation and self.sampler != "sandwich":
+            rule = "only sandwich trains the largest in every step, to learn from"
+            raise misfit(("distillation", f"got true; {rule}; set sampler: sandwich, or distillation: false"))
+        return self
 
 
 class Evaluate(Section):
@@ -114,6 +125,14 @@ class Compare(Section):
     bootstrap_samples: int = Field(ge=100, le=100_000)
     """Resamples of the test images behind the intervals."""
     bootstrap_seed: Seed
+    precision_k: int = Field(ge=1, le=100)
+    """The k of precision@k: how many of the k best standalones are among the k best subnets."""
+    finetune_steps: int = Field(ge=0, le=1_000_000)
+    """Steps that each subnet is trained on alone, by the standalone recipe, to see what of the gap closes; 0: off."""
+    latency_batch: int = Field(ge=1, le=10_000)
+    """Images of one timed forward pass."""
+    latency_repeats: int = Field(ge=10, le=10_000)
+    """Timed forward passes of each architecture."""
 
 
 class Study(Section):
