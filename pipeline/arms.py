@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy
 import torch
-from oneshot.finetuning import finetune
-from torch import Tensor, nn
+from torch import nn
 
 from oneshot.comparison import Arms
 from oneshot.data import Examples, load_split, load_test
-from oneshot.evaluation import build_tree, calibrate, predict
+from oneshot.evaluation import build_tree, calibrated_tree, predict
+from oneshot.finetuning import finetune
 from oneshot.machine import Machine
 from oneshot.resampling import Correct
 from oneshot.space import Architecture
@@ -21,7 +21,6 @@ from pipeline.context import Context
 from pipeline.weights import load_standalone, load_supernet
 
 Rows = Sequence[Mapping[str, Any]]
-Networks = Mapping[Architecture, Sequence[nn.Module]]
 
 
 def measure_arms(context: Context, machine: Machine) -> Arms:
@@ -49,39 +48,30 @@ def _predict_arms(
 ) -> dict[str, Correct]:
     """What each network of one seed gets right: (architectures, images) by arm."""
     section = context.study.evaluate
-
-    def correct(predictions: Mapping[Architecture, Tensor]) -> Correct:
-        right = [predictions[architecture] == test.labels for architecture in context.space.architectures]
-        return torch.stack(right).cpu().numpy()
-
     supernet = load_supernet(context, seed, machine)
-    tree = build_tree(supernet.paths)
-    inherited = correct(predict(tree, test, section.batch_size, machine))
-    calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
-    oneshot = correct(predict(tree, test, section.batch_size, machine))
-    networks: dict[str, Networks] = {
-        "standalone": {
-            architecture: tuple(load_standalone(context, architecture, seed, machine))
-            for architecture in context.space.architectures
-        }
+    architectures = context.space.architectures
+    standalones = {each: tuple(load_standalone(context, each, seed, machine)) for each in architectures}
+    trees = {
+        "oneshot": calibrated_tree(supernet.paths, training, section, machine),
+        "inherited": build_tree(supernet.paths),
+        "standalone": build_tree(standalones),
     }
     if context.study.compare.finetune_steps:
-        networks["finetuned"] = _finetune_all(context, supernet, seed, training, machine)
-    others = {
-        arm: correct(predict(build_tree(each), test, section.batch_size, machine)) for arm, each in networks.items()
+        tuned = {each: _finetuned(context, supernet, each, seed, training, machine) for each in architectures}
+        trees["finetuned"] = calibrated_tree(tuned, training, section, machine)
+    predictions = {arm: predict(tree, test, section.batch_size, machine) for arm, tree in trees.items()}
+    return {
+        arm: torch.stack([predicted[each] == test.labels for each in architectures]).cpu().numpy()
+        for arm, predicted in predictions.items()
     }
-    return {"inherited": inherited, "oneshot": oneshot} | others
 
 
-def _finetune_all(context: Context, supernet: SuperNet, seed: int, training: Examples, machine: Machine) -> Networks:
-    """Every subnet after some steps of its own, with the standalones' recipe; its buffers have seen its path alone."""
+def _finetuned(
+    context: Context, supernet: SuperNet, architecture: Architecture, seed: int, training: Examples, machine: Machine
+) -> tuple[nn.Module, ...]:
+    """A subnet after some steps of its own, with the standalones' recipe."""
     recipe, steps = context.study.standalone, context.study.compare.finetune_steps
-    tuned = {}
-    for architecture in context.space.architectures:
-        network = machine.place(supernet.extract(architecture))
-        finetune(network, recipe, steps, training, seed, machine)
-        tuned[architecture] = tuple(network)
-    return tuned
+    return tuple(finetune(supernet.extract(architecture), recipe, steps, training, seed, machine))
 
 
 def _column(context: Context, rows: Rows, key: str) -> Vector:

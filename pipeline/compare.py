@@ -16,6 +16,7 @@ from oneshot.report.figures import draw_comparison
 from oneshot.space import architecture_id
 from oneshot.statistics import Vector, plain
 from oneshot.tables import read_csv, read_json, write_csv, write_json
+from oneshot.training import steps_per_epoch
 from pipeline.arms import measure_arms
 from pipeline.context import Context
 from pipeline.weights import load_standalone
@@ -47,9 +48,9 @@ def count_costs(context: Context) -> tuple[Vector, Vector]:
 def account(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
     """What both arms' training cost in MACs, how evenly the supernet's was dealt, and what best-of-epochs would add."""
     study, seeds = context.study, len(context.study.seeds)
-    sampling = read_csv(context.paths.sampling)
+    sampling = read_csv(context.paths.supernet_sampling)
     macs = {row["architecture"]: row["macs"] for row in rows}
-    steps = study.standalone.epochs * max(1, context.training_size // study.standalone.batch_size)
+    steps = study.standalone.epochs * steps_per_epoch(context.training_size, study.standalone.batch_size)
     supernet = supernet_macs(sampling, study.supernet.batch_size, macs)
     standalone = standalone_macs(steps, study.standalone.batch_size, macs, seeds)
     subnets, standalones = read_csv(context.paths.supernet_curves), read_csv(context.paths.standalone_curves)
@@ -107,6 +108,6 @@ def write_manifest(context: Context) -> None:
     report depends on the folder of these lists."""
     inputs = [
         {"path": str(path.relative_to(context.layout.root)), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
-        for path in context.paths.reported
+        for path in context.paths.reported()
     ]
     write_json(context.layout.report_inputs(context.key), {"inputs": inputs})

@@ -15,5 +15,5 @@ def stage_identity(context: Context, machine: Machine) -> dict[str, Any]:
         "data": verify_training_files(context.dataset_folder),
         "split": context.dataset.model_dump(exclude={"folder"}) | {"training_size": context.training_size},
         "code": code_hashes(context.layout.root, stage),
-        "machine": machine.describe(),
+        "machine": machine.settings(),
     }

@@ -20,7 +20,7 @@ class StudyLayout:
         return self.folder / "supernet" / "curves.csv"
 
     @property
-    def sampling(self) -> Path:
+    def supernet_sampling(self) -> Path:
         return self.folder / "supernet" / "sampling.csv"
 
     @property
@@ -59,10 +59,15 @@ class StudyLayout:
     def figures(self) -> Path:
         return self.folder / "figures"
 
-    @property
     def reported(self) -> tuple[Path, ...]:
         """What the report reads of the study."""
-        tables = (self.supernet_curves, self.sampling, self.oneshot, self.standalone_curves, self.comparison_table)
+        tables = (
+            self.supernet_curves,
+            self.supernet_sampling,
+            self.oneshot,
+            self.standalone_curves,
+            self.comparison_table,
+        )
         return (*tables, self.comparison, self.timing, self.supernet_timing, self.standalone_timing)
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from oneshot.checkpoint import write_whole
@@ -90,15 +89,17 @@ def train_standalone(job: Job, reporter: Reporter) -> Trained:
     )
     network = machine.place(build_standalone(inputs.path, job.seed))
 
-    def forward(images: torch.Tensor, step: int) -> torch.Tensor:
-        logits: torch.Tensor = network(images)
-        return logits
-
     def score(epoch: Epoch, network: nn.Sequential) -> list[dict[str, Any]]:
         tree = build_tree({(): tuple(network)})
         # Its batch-norm buffers saw this path alone, so they are its own and need no recalibration.
         (accuracy,) = accuracies(predict(tree, validation, inputs.batch_size, machine), validation.labels).values()
-        return [{"epoch": epoch.number, "train_loss": mean_loss(epoch.losses), "val_accuracy": accuracy}]
+        return [
+            {
+                "epoch": epoch.number,
+                "train_loss": mean_loss([loss for (loss,) in epoch.losses]),
+                "val_accuracy": accuracy,
+            }
+        ]
 
-    epochs = train(forward, network, inputs.recipe, training, job.seed, machine, reporter.tick)
+    epochs = train(lambda step: [network], network, inputs.recipe, training, job.seed, machine, reporter.tick)
     return follow(epochs, score, network, reporter)

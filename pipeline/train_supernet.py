@@ -1,29 +1,30 @@
-"""Stage train_supernet: one weight-sharing supernet per seed, trained path by path, with every subnet's curve."""
+"""Stage train_supernet: one weight-sharing supernet per seed, with every subnet's curve and the sampling ledger."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from oneshot.checkpoint import write_whole
 from oneshot.curves import follow, mean_loss
 from oneshot.data import load_split
-from oneshot.evaluation import score_subnets
+from oneshot.evaluation import calibrated_tree, score_subnets
 from oneshot.jobs import Job, Reporter, Trained, run_jobs
 from oneshot.machine import Machine
 from oneshot.params import Dataset, Evaluate, SupernetRecipe
-from oneshot.sampling import Sampler, build_sampler
+from oneshot.sampling import Sampler, build_sampler, sampling_ledger
 from oneshot.space import Architecture, SearchSpace, architecture_id
 from oneshot.supernet import SuperNet
 from oneshot.tables import write_csv, write_json
-from oneshot.training import Epoch, train
+from oneshot.training import Epoch, Forward, steps_per_epoch, train
 from pipeline.context import Context
 from pipeline.identity import stage_identity
 from pipeline.timing import timing
 
 CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy", "val_accuracy_inherited")
+SAMPLING_COLUMNS = ("seed", "epoch", "kind", "name", "trained")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,17 @@ def run(context: Context) -> None:
     for finished in results:
         write_whole(paths.supernet_weights / f"{finished.job.seed}.safetensors", finished.weights)
     write_csv(paths.supernet_curves, CURVE_COLUMNS, (row for finished in results for row in finished.record["curve"]))
+    write_csv(paths.supernet_sampling, SAMPLING_COLUMNS, (row for seed in study.seeds for row in ledger(inputs, seed)))
     write_json(paths.supernet_timing, timing(machine, results))
+
+
+def ledger(inputs: Inputs, seed: int) -> Iterator[dict[str, Any]]:
+    """Rows of sampling.csv. Computed, not recorded: what a step trains is a function of the seed and the step."""
+    sampler = build_sampler(inputs.recipe.sampler, inputs.space, seed)
+    steps = steps_per_epoch(inputs.training_size, inputs.recipe.batch_size)
+    for epoch in range(1, inputs.recipe.epochs + 1):
+        for entry in sampling_ledger(sampler, inputs.space, range((epoch - 1) * steps, epoch * steps)):
+            yield dict(zip(SAMPLING_COLUMNS, (seed, epoch, *entry), strict=True))
 
 
 def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> Job:
@@ -80,12 +91,12 @@ def train_supernet(job: Job, reporter: Reporter) -> Trained:
     supernet = machine.place(SuperNet(inputs.space, job.seed))
     sampler = build_sampler(inputs.recipe.sampler, inputs.space, job.seed)
 
-    def forward(images: torch.Tensor, step: int) -> torch.Tensor:
-        logits: torch.Tensor = supernet(images, sampler(step))
-        return logits
+    def paths(step: int) -> list[Forward]:
+        return [partial(supernet, architecture=architecture) for architecture in sampler(step)]
 
     def score(epoch: Epoch, supernet: SuperNet) -> list[dict[str, Any]]:
-        scores = score_subnets(supernet.paths, training, validation, inputs.evaluate, machine)
+        tree = calibrated_tree(supernet.paths, training, inputs.evaluate, machine)
+        scores = score_subnets(supernet.paths, tree, validation, inputs.evaluate, machine)
         losses = mean_losses(epoch, sampler)
         return [
             {
@@ -99,13 +110,17 @@ def train_supernet(job: Job, reporter: Reporter) -> Trained:
             for architecture, (recalibrated, inherited) in scores.items()
         ]
 
-    epochs = train(forward, supernet, inputs.recipe, training, job.seed, machine, reporter.tick)
+    distillation = inputs.recipe.distillation
+    epochs = train(
+        paths, supernet, inputs.recipe, training, job.seed, machine, reporter.tick, distillation=distillation
+    )
     return follow(epochs, score, supernet, reporter)
 
 
 def mean_losses(epoch: Epoch, sampler: Sampler) -> dict[Architecture, float]:
     """Mean loss over the epoch's steps that trained an architecture; absent if none did."""
     losses: dict[Architecture, list[float]] = defaultdict(list)
-    for index, loss in enumerate(epoch.losses):
-        losses[sampler(epoch.first_step + index)].append(loss)
+    for step, of_paths in enumerate(epoch.losses, epoch.first_step):
+        for architecture, loss in zip(sampler(step), of_paths, strict=True):
+            losses[architecture].append(loss)
     return {architecture: mean_loss(values) for architecture, values in losses.items()}

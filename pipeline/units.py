@@ -143,7 +143,7 @@ def _supernets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
             seed,
             curve=[curve_point(list(epoch)) for _, epoch in groupby(rows, lambda row: row["epoch"])],
             metrics={"time/train_seconds": seconds["supernet", seed]},
-            artifacts=[(weights, "weights"), (paths.supernet_curves, "")],
+            artifacts=[(weights, "weights"), (paths.supernet_curves, ""), (paths.supernet_sampling, "")],
         )
 
 

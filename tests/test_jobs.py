@@ -57,8 +57,10 @@ def train_small(job, reporter):
     network = machine.place(build_standalone(job.inputs, job.seed))
     optimizer = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005)
     recipe = Recipe(epochs=2, batch_size=8, optimizer=optimizer, schedule=Schedule(name="cosine", warmup=0.0))
-    epochs = train(lambda x, step: network(x), network, recipe, examples, job.seed, machine, reporter.tick)
-    return follow(epochs, lambda epoch: [{"train_loss": mean_loss(epoch.losses)}], network, reporter)
+    epochs = train(lambda step: [network], network, recipe, examples, job.seed, machine, reporter.tick)
+    return follow(
+        epochs, lambda epoch: [{"train_loss": mean_loss([loss for (loss,) in epoch.losses])}], network, reporter
+    )
 
 
 def calls(folder):

@@ -82,10 +82,17 @@ def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project)
         "seeds": [3, 5],
         "training_size": 1000,
         "space": space,
-        "supernet": recipe | {"sampler": "uniform"},
+        "supernet": recipe | {"sampler": "sandwich", "distillation": True},
         "standalone": recipe,
         "evaluate": {"batch_size": 500, "calibration_images": 300},
-        "compare": {"bootstrap_samples": 100, "bootstrap_seed": 1},
+        "compare": {
+            "bootstrap_samples": 100,
+            "bootstrap_seed": 1,
+            "precision_k": 3,
+            "finetune_steps": 0,
+            "latency_batch": 1,
+            "latency_repeats": 10,
+        },
     }
     project.edit("studies.three-blocks", study)
     project.edit("run.three-blocks", "mnist")

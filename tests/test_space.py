@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import CLASSES, INPUT_SHAPE, depth_space, kernel_space
 
-from oneshot.blocks import ClassifierLayer, ConvLayer, DepthBlock, KernelBlock, LinearLayer, MaxPoolLayer
+from oneshot.blocks import ClassifierLayer, ConvLayer, DepthBlock, KernelBlock, LayerError, LinearLayer, MaxPoolLayer
 from oneshot.operations import Conv
 from oneshot.space import MAX_ARCHITECTURES, SearchSpace, architecture_id, canonical
 
@@ -71,8 +71,11 @@ def test_sharing_of_depths_does_not_change_the_networks():
     ],
 )
 def test_layers_that_do_not_fit_are_refused_by_place(layers, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refusal:
         SearchSpace(layers, INPUT_SHAPE)
+    place = re.match(r"layer (\d+)", message)
+    assert getattr(refusal.value, "index", None) == (int(place[1]) if place else None)
+    assert isinstance(refusal.value, LayerError) == bool(place)
 
 
 @pytest.mark.parametrize("kernel", [2, 0, -3, 29, True, 3.0, "3", [3], [3, 4], [1, 3, 5]])

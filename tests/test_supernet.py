@@ -1,6 +1,7 @@
 """A supernet touches the chosen path alone, and computes what the sharing's formula says."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def snapshot(model, optimizer_state):
     return content
 
 
-def train_and_record(space, choose, optimizer, examples, machine):
+def train_and_record(space, choose, optimizer, examples, machine, distillation=False):
     """A supernet trained for 8 steps, and its snapshots before the first and after every step."""
     supernet = machine.place(SuperNet(space, seed=0))
     states = [snapshot(supernet, {})]
@@ -41,11 +42,11 @@ def train_and_record(space, choose, optimizer, examples, machine):
     schedule = Schedule(name="constant", warmup=0.0)
     recipe = Recipe(epochs=2, batch_size=6, optimizer=OPTIMIZERS[optimizer], schedule=schedule)
 
-    def forward(images, step):
-        return supernet(images, choose(step))
+    def paths(step):
+        return [partial(supernet, architecture=architecture) for architecture in choose(step)]
 
     try:
-        list(train(forward, supernet, recipe, examples, 0, machine, lambda images: None))
+        list(train(paths, supernet, recipe, examples, 0, machine, lambda images: None, distillation=distillation))
     finally:
         hook.remove()
     assert len(states) == 1 + 8
@@ -58,14 +59,17 @@ def names_on_path(supernet, space, architecture):
     return {name for name, tensor in tensors(supernet).items() if id(tensor) in used}
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "cycle"])
+@pytest.mark.parametrize(
+    ("sampler", "distillation"),
+    [("uniform", False), ("cycle", False), ("strict_fair", False), ("sandwich", False), ("sandwich", True)],
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_unchosen_path_keeps_every_bit(space, optimizer, sampler, examples, machine):
+def test_unchosen_path_keeps_every_bit(space, optimizer, sampler, distillation, examples, machine):
     choose = build_sampler(sampler, space, seed=0)
-    supernet, states = train_and_record(space, choose, optimizer, examples, machine)
+    supernet, states = train_and_record(space, choose, optimizer, examples, machine, distillation)
     for step, (before, after) in enumerate(itertools.pairwise(states)):
         changed = {key for key in after if before.get(key) != after[key]}
-        on_path = names_on_path(supernet, space, choose(step))
+        on_path = set().union(*(names_on_path(supernet, space, architecture) for architecture in choose(step)))
         assert {name for name, _ in changed} == on_path
         assert {name for name, kind in changed if kind == "value"} == on_path
 
@@ -78,7 +82,7 @@ def test_unchosen_path_keeps_every_bit(space, optimizer, sampler, examples, mach
 def test_slice_that_reads_an_unchosen_branch_keeps_every_bit(sharing, block, layer, optimizer, examples, machine):
     architectures = [("3", "3"), ("3", "5") if block else ("5", "3")]
     space = kernel_space(sharing)
-    _, states = train_and_record(space, lambda step: architectures[step % 2], optimizer, examples, machine)
+    _, states = train_and_record(space, lambda step: architectures[step % 2 :][:1], optimizer, examples, machine)
     for step, (before, after) in enumerate(itertools.pairwise(states)):
         for kernel in KERNELS:
             moved = any(

@@ -20,7 +20,7 @@ from oneshot.operations import (
     Shape,
     Step,
 )
-from oneshot.schema import Section
+from oneshot.schema import Section, as_tuple
 
 
 def _kernel(value: Any) -> tuple[int, int]:
@@ -30,13 +30,17 @@ def _kernel(value: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Kernel = Annotated[tuple[int, int], BeforeValidator(_kernel)]
 Choices = TypeVar("Choices", bound=tuple[Any, ...])
 Channels = Annotated[int, Field(ge=1, le=1024)]
+
+
+class LayerError(ValueError):
+    """A layer that does not fit into its space; `index` is its place there."""
+
+    def __init__(self, index: int, text: str):
+        super().__init__(f"layer {index}: {text}")
+        self.index, self.text = index, text
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Unfolding:
 
     def add(self, step: Step) -> None:
         if isinstance(step.operation, Conv | MaxPool | GlobalAveragePool) and len(self.flow.shape) != 3:
-            raise ValueError(f"layer {self.position}: it needs an image, but a layer before it has flattened it")
+            raise LayerError(self.position, "it needs an image, but a layer before it has flattened it")
         self.steps.append(step)
         self.flow = Flow(step.operation.output_shape(self.flow.shape), self.flow.after)
 
@@ -153,7 +157,7 @@ class KernelBlock(Layer):
     """
 
     layer: Literal["kernel_block"]
-    kernels: Annotated[tuple[Kernel, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=16)]
+    kernels: Annotated[tuple[Kernel, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=16)]
     """The choices: odd sizes or [height, width] pairs."""
     channels: Channels
     sharing: Literal["sum", "concat", "wide"]
@@ -189,7 +193,7 @@ class DepthBlock(Layer):
     layer: Literal["depth_block"]
     depths: Annotated[
         tuple[Annotated[int, Field(ge=1, le=64)], ...],
-        BeforeValidator(_tuple),
+        BeforeValidator(as_tuple),
         Field(min_length=1, max_length=16),
     ]
     """The choices: numbers of layers."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from oneshot.operations import Shape, Step
+from oneshot.space import Architecture, SearchSpace
 
 
 def count_params(path: Sequence[Step]) -> int:
@@ -15,3 +16,13 @@ def count_macs(path: Sequence[Step], input_shape: Shape) -> int:
         macs += step.operation.macs(shape)
         shape = step.operation.output_shape(shape)
     return macs
+
+
+def by_size(space: SearchSpace) -> tuple[Architecture, ...]:
+    """Smallest first: by MACs, then params, then place in the space's order."""
+
+    def size(architecture: Architecture) -> tuple[int, int]:
+        path = space.path(architecture)
+        return count_macs(path, space.input_shape), count_params(path)
+
+    return tuple(sorted(space.architectures, key=size))

@@ -1,9 +1,11 @@
-"""What a network runs on: device, precision, threads. All three are part of a result's bytes."""
+"""What a network runs on. Device, precision and threads are part of a result, the processor only of its seconds."""
 
 import ctypes
+import os
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -51,8 +53,13 @@ class Machine:
         torch.set_num_threads(self.threads)
         _keep_freed_memory()
 
-    def describe(self) -> dict[str, str | int]:
+    def settings(self) -> dict[str, str | int]:
+        """What a result's bytes depend on, and so a fingerprint."""
         return asdict(self) | {"torch": torch.__version__}
+
+    def describe(self) -> dict[str, str | int]:
+        """What seconds depend on: the settings and the hardware."""
+        return self.settings() | {"processor": _processor(), "cores": os.cpu_count() or 1}
 
 
 def _keep_freed_memory() -> None:
@@ -62,6 +69,16 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             libc.mallopt(option, GIGABYTE)
+
+
+def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The model's name where the system tells it, else the architecture's."""
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _has_native_bf16(device: str) -> bool:

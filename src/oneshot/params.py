@@ -4,19 +4,19 @@ Anything doubtful (unknown keys, wrong types, numbers out of bounds, layers that
 per fault, before any work starts.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from oneshot.blocks import AnyLayer, ClassifierLayer
+from oneshot.blocks import AnyLayer, ClassifierLayer, LayerError
 from oneshot.catalog import CATALOG
 from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError
 from oneshot.faults import DATASET_NAME, FOLDER, STUDY_NAME, closest, explain, misfit
-from oneshot.schema import Section
+from oneshot.schema import Section, as_tuple
 from oneshot.space import SearchSpace
 
 INPUT_SHAPE = (1, 28, 28)
@@ -27,10 +27,6 @@ TRAIN_IMAGES = 60_000
 StudyName = Annotated[str, Field(pattern=STUDY_NAME)]
 DatasetName = Annotated[str, Field(pattern=DATASET_NAME)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Dataset(Section):
@@ -102,8 +98,19 @@ class Recipe(Section):
 
 
 class SupernetRecipe(Recipe):
-    sampler: Literal["uniform", "cycle"]
-    """Which architecture a step trains. uniform: drawn anew; cycle: dealt from a shuffled deck of all."""
+    sampler: Literal["uniform", "cycle", "strict_fair", "sandwich"]
+    """Which architectures a step trains. uniform: one, drawn anew; cycle: one, dealt from a shuffled deck of all;
+    strict_fair: as many as give every choice of every block equally many turns; sandwich: the largest, the smallest and
+    two others. The step's loss is the mean over them."""
+    distillation: bool
+    """For sandwich: the largest learns from the labels, the others from the largest's softmax in the same step."""
+
+    @model_validator(mode="after")
+    def _distillation_needs_the_largest(self) -> "SupernetRecipe":
+        if self.distillation and self.sampler != "sandwich":
+            rule = "only sandwich trains the largest in every step, to learn from"
+            raise misfit(("distillation", f"got true; {rule}; set sampler: sandwich, or distillation: false"))
+        return self
 
 
 class Evaluate(Section):
@@ -118,12 +125,20 @@ class Compare(Section):
     bootstrap_samples: int = Field(ge=100, le=100_000)
     """Resamples of the test images behind the intervals."""
     bootstrap_seed: Seed
+    precision_k: int = Field(ge=1, le=100)
+    """The k of precision@k: how many of the k best standalones are among the k best subnets."""
+    finetune_steps: int = Field(ge=0, le=1_000_000)
+    """Steps that each subnet is trained on alone, by the standalone recipe, to see what of the gap closes; 0: off."""
+    latency_batch: int = Field(ge=1, le=10_000)
+    """Images of one timed forward pass."""
+    latency_repeats: int = Field(ge=10, le=10_000)
+    """Timed forward passes of each architecture."""
 
 
 class Study(Section):
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=100)]
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=100)]
     """One supernet and one standalone of every architecture is trained for each."""
-    space: Annotated[tuple[AnyLayer, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=200)]
+    space: Annotated[tuple[AnyLayer, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=200)]
     training_size: int | None = Field(ge=100, le=59_900)
     """Images that both arms train on; null for all that the validation split leaves."""
     supernet: SupernetRecipe
@@ -146,16 +161,19 @@ class Study(Section):
                 raise misfit((f"space[{index}].classes", text))
         try:
             self.search_space()
+        except LayerError as error:
+            raise _space_misfit(f"space[{error.index}]", error.text) from None
         except ValueError as error:
-            # The space names the layer by its index, and may say what to do.
-            layer_index, text = re.fullmatch(r"(?:layer (\d+): )?(.*)", str(error)).groups()  # type: ignore[union-attr]
-            rule, _, mend = text.partition("; ")
-            place = f"space[{layer_index}]" if layer_index else "space"
-            raise misfit((place, f"does not fit; {rule}; {mend or 'change the layers'}")) from None
+            raise _space_misfit("space", str(error)) from None
         return self
 
     def search_space(self) -> SearchSpace:
         return SearchSpace(self.space, INPUT_SHAPE)
+
+
+def _space_misfit(place: str, text: str) -> PydanticCustomError:
+    rule, _, mend = text.partition("; ")  # the space may say what to do
+    return misfit((place, f"does not fit; {rule}; {mend or 'change the layers'}"))
 
 
 class Params(Section):

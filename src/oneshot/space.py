@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from oneshot.blocks import ClassifierLayer, Flow, Layer, Unfolding
+from oneshot.blocks import ClassifierLayer, Flow, Layer, LayerError, Unfolding
 from oneshot.operations import Shape, Step
 
 Architecture = tuple[str, ...]
@@ -26,7 +26,7 @@ def architecture_id(architecture: Architecture) -> str:
 class SearchSpace:
     """A list of layers, some of them choice blocks, for images of `input_shape` (channels, height, width).
 
-    Raises ValueError, with the layer's index, if the layers do not fit together.
+    Raises ValueError if the layers do not fit together; LayerError, which is one, where a single layer does not.
     """
 
     layers: tuple[Layer, ...]
@@ -67,9 +67,9 @@ class SearchSpace:
 
     def _check(self, position: int, layer: Layer, before: Shape, into: Unfolding) -> None:
         if isinstance(layer, ClassifierLayer) and position != len(self.layers) - 1:
-            raise ValueError(f"layer {position}: the classifier must be the last layer")
+            raise LayerError(position, "the classifier must be the last layer")
         if 0 in into.flow.shape:
-            raise ValueError(f"layer {position}: nothing is left of an input of {before}; use a smaller stride or pool")
+            raise LayerError(position, f"nothing is left of an input of {before}; use a smaller stride or pool")
 
 
 def canonical(path: Sequence[Step]) -> tuple[Step, ...]:

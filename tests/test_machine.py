@@ -1,0 +1,54 @@
+"""A machine's settings are part of a result; its hardware is told with the seconds alone."""
+
+from pathlib import Path
+
+import pytest
+
+from oneshot import machine as machines
+from oneshot.machine import Machine
+from oneshot.params import load_params
+from pipeline import identity
+from pipeline.context import Context
+from pipeline.layout import Layout
+
+ROOT = Path(__file__).parents[1]
+MACHINE = Machine("cpu", "fp32", 3)
+CPUINFO = "processor\t: 0\nvendor_id\t: Maker\nmodel name\t: Maker Model 5: fast\nmodel name\t: another core\n"
+
+
+def test_description_is_the_settings_and_the_hardware():
+    described = MACHINE.describe()
+    assert described.keys() - MACHINE.settings().keys() == {"processor", "cores"}
+    assert {key: described[key] for key in ("device", "precision", "threads")} == {
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 3,
+    }
+    assert described["processor"] and described["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [(CPUINFO, "Maker Model 5: fast"), ("Hardware: board\n", "of the system"), (None, "of the system")],
+)
+def test_processor_is_the_model_where_the_system_tells_it(content, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(machines.platform, "processor", lambda: "of the system")
+    if content is not None:
+        (tmp_path / "cpuinfo").write_text(content)
+    assert machines._processor(tmp_path / "cpuinfo") == name
+
+
+def test_processor_without_any_name_is_the_kind_of_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(machines.platform, "processor", lambda: "")
+    monkeypatch.setattr(machines.platform, "machine", lambda: "kind")
+    assert machines._processor(tmp_path / "absent") == "kind"
+
+
+def test_hardware_is_no_part_of_a_fingerprint(monkeypatch):
+    monkeypatch.setattr(identity, "verify_training_files", lambda folder: {})
+    context = Context("train_supernet", "depths", load_params(ROOT / "params.yaml"), Layout(ROOT, ROOT), listener=None)
+    before = identity.stage_identity(context, MACHINE), MACHINE.describe()
+    monkeypatch.setattr(machines, "_processor", lambda: "another")
+    monkeypatch.setattr(machines.os, "cpu_count", lambda: 999)
+    assert identity.stage_identity(context, MACHINE) == before[0]
+    assert MACHINE.describe() != before[1]
