@@ -1,14 +1,15 @@
-"""Stage evaluate_subnets: every subnet with inherited weights on the validation split, with its params and MACs."""
+"""Stage evaluate_subnets: every subnet with inherited weights on the validation split, with its params and MACs, and
+how far its predictions are from those of the largest."""
 
-from oneshot.cost import count_macs, count_params
+from oneshot.cost import by_size, count_macs, count_params
 from oneshot.data import load_split
-from oneshot.evaluation import score_subnets
+from oneshot.evaluation import calibrated_tree, log_probabilities, score_subnets, symmetrised_kl
 from oneshot.space import architecture_id
 from oneshot.tables import write_csv
 from pipeline.context import Context
 from pipeline.weights import load_supernet
 
-COLUMNS = ("architecture", "seed", "val_accuracy", "val_accuracy_inherited", "params", "macs")
+COLUMNS = ("architecture", "seed", "val_accuracy", "val_accuracy_inherited", "params", "macs", "kl_to_reference")
 
 
 def run(context: Context) -> None:
@@ -17,10 +18,13 @@ def run(context: Context) -> None:
     training, validation = (
         part.to(machine.device) for part in load_split(context.dataset_folder, context.dataset, context.training_size)
     )
+    section, reference = context.study.evaluate, by_size(context.space)[-1]
     rows = []
     for seed in context.study.seeds:
         supernet = load_supernet(context, seed, machine)
-        scores = score_subnets(supernet.paths, training, validation, context.study.evaluate, machine)
+        tree = calibrated_tree(supernet.paths, training, section, machine)
+        scores = score_subnets(supernet.paths, tree, validation, section, machine)
+        beliefs = log_probabilities(tree, validation, section.batch_size, machine)
         for architecture, (recalibrated, inherited) in scores.items():
             path = context.space.path(architecture)
             rows.append(
@@ -31,6 +35,7 @@ def run(context: Context) -> None:
                     "val_accuracy_inherited": inherited,
                     "params": count_params(path),
                     "macs": count_macs(path, context.space.input_shape),
+                    "kl_to_reference": round(symmetrised_kl(beliefs[architecture], beliefs[reference]), 9),
                 }
             )
     write_csv(context.paths.oneshot, COLUMNS, rows)

@@ -1,11 +1,25 @@
 """Scoring all paths as a tree equals scoring each network alone."""
 
+import math
+
 import pytest
 import torch
-from conftest import SPACES
+from conftest import CLASSES, SPACES
 from torch import nn
+from torch.nn.functional import kl_div
 
-from oneshot.evaluation import accuracies, build_tree, calibrate, pooled_moments, predict, score_subnets
+from oneshot.evaluation import (
+    accuracies,
+    build_tree,
+    calibrate,
+    calibrated_tree,
+    log_probabilities,
+    pooled_moments,
+    predict,
+    score_subnets,
+    symmetrised_kl,
+)
+from oneshot.machine import Machine
 from oneshot.params import Evaluate
 from oneshot.supernet import SuperNet, tensors
 
@@ -21,6 +35,11 @@ def trained_supernet(space, examples, machine):
     for architecture in space.architectures:
         supernet(examples.pixels(slice(12)), architecture)
     return supernet
+
+
+def score(supernet, training, validation, section, machine):
+    tree = calibrated_tree(supernet.paths, training, section, machine)
+    return score_subnets(supernet.paths, tree, validation, section, machine)
 
 
 def nodes_of(nodes, architecture, path=()):
@@ -91,7 +110,7 @@ def test_recalibration_writes_no_tensor_of_the_model(name, examples, machine):
     supernet = trained_supernet(SPACES[name], examples, machine)
     before = {key: tensor.detach().clone() for key, tensor in tensors(supernet).items()}
     section = Evaluate(batch_size=BATCH, calibration_images=20)
-    score_subnets(supernet.paths, examples, examples, section, machine)
+    score(supernet, examples, examples, section, machine)
     assert all(torch.equal(tensor, before[key]) for key, tensor in tensors(supernet).items())
 
 
@@ -113,7 +132,7 @@ def test_recalibration_changes_nothing_without_batch_norm(name, examples, machin
     after = predict(tree, examples, BATCH, machine)
     assert all(torch.equal(after[architecture], before[architecture]) for architecture in before)
     section = Evaluate(batch_size=BATCH, calibration_images=20)
-    scores = score_subnets(supernet.paths, examples, examples, section, machine)
+    scores = score(supernet, examples, examples, section, machine)
     assert scores == {key: (value, value) for key, value in accuracies(before, examples.labels).items()}
 
 
@@ -121,7 +140,7 @@ def test_scores_are_recalibrated_on_training_images_and_inherited(examples, mach
     supernet = trained_supernet(SPACES["prefix-norm"], examples, machine)
     training, validation = examples.take(slice(16)), examples.take(slice(16, None))
     section = Evaluate(batch_size=BATCH, calibration_images=10)
-    scores = score_subnets(supernet.paths, training, validation, section, machine)
+    scores = score(supernet, training, validation, section, machine)
     tree = build_tree(supernet.paths)
     inherited = accuracies(predict(tree, validation, BATCH, machine), validation.labels)
     calibrate(tree, training.take(slice(10)), BATCH, machine)
@@ -149,3 +168,50 @@ def test_pooled_variance_is_not_the_mean_of_batch_variances():
 def test_accuracy_is_the_fraction_of_right_predictions():
     labels = torch.tensor([0, 1, 2, 3])
     assert accuracies({"a": labels, "b": torch.tensor([0, 1, 0, 0])}, labels) == {"a": 1.0, "b": 0.5}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@torch.no_grad()
+def test_log_probabilities_are_those_of_each_network_alone(space, precision, examples):
+    machine = Machine("cpu", precision, 1)
+    supernet = trained_supernet(space, examples, machine)
+    found = log_probabilities(build_tree(supernet.paths), examples, BATCH, machine)
+    assert tuple(found) == space.architectures
+    for architecture, scores in found.items():
+        network = supernet.extract(architecture).eval()
+        with machine.autocast():
+            alone = torch.cat([network(chunk.pixels()).float() for chunk in examples.chunks(BATCH)])
+        assert (scores.dtype, scores.shape) == (torch.float32, (len(examples), CLASSES))
+        assert torch.equal(scores, alone.log_softmax(1))
+        torch.testing.assert_close(scores.exp().sum(1), torch.ones(len(examples)))
+
+
+@torch.no_grad()
+def test_log_probabilities_are_highest_where_the_tree_predicts(space, examples, machine):
+    tree = build_tree(trained_supernet(space, examples, machine).paths)
+    calibrate(tree, examples, BATCH, machine)
+    predictions = predict(tree, examples, BATCH, machine)
+    for architecture, scores in log_probabilities(tree, examples, BATCH, machine).items():
+        assert torch.equal(scores.argmax(1), predictions[architecture])
+
+
+def random_scores(seed, count=50, scale=5.0):
+    return torch.randn(count, CLASSES, generator=torch.Generator().manual_seed(seed)).mul(scale).log_softmax(1)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 5.0, 300.0])
+def test_divergence_is_zero_of_the_same_symmetric_and_never_negative(scale):
+    first, second = random_scores(0, scale=scale), random_scores(1, scale=scale)
+    assert symmetrised_kl(first, first) == 0
+    assert symmetrised_kl(first, second) == symmetrised_kl(second, first)
+    assert 0 <= symmetrised_kl(first, second) < float("inf")
+    assert (symmetrised_kl(first, second) > 0) == (scale > 0)
+
+
+def test_divergence_equals_the_formula():
+    first, second = random_scores(0), random_scores(1)
+    both = kl_div(first, second, reduction="batchmean", log_target=True)
+    both += kl_div(second, first, reduction="batchmean", log_target=True)
+    assert symmetrised_kl(first, second) == pytest.approx(both.item(), rel=1e-5)
+    halves = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
+    assert symmetrised_kl(*halves) == pytest.approx(0.25 * math.log(3), rel=1e-6)

@@ -6,7 +6,7 @@ training images, pooled exactly over all of them (not averaged over batches), on
 which mix all paths that trained them, are read for the `inherited` accuracy and never written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -95,15 +95,29 @@ def pooled_moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return mean.float().to(batches[0].device), variance.float().to(batches[0].device)
 
 
-@torch.no_grad()
 def predict(tree: list[Node], examples: Examples, batch_size: int, machine: Machine) -> dict[Architecture, Tensor]:
     """Predicted class of every image (count,) for every path of the tree, batch-norm layers in evaluation mode."""
-    predictions: dict[Architecture, list[Tensor]] = {}
+    return _collect(lambda logits: logits.argmax(1), tree, examples, batch_size, machine)
+
+
+def log_probabilities(
+    tree: list[Node], examples: Examples, batch_size: int, machine: Machine
+) -> dict[Architecture, Tensor]:
+    """Log-softmax of every image, float32 (count, classes) for every path of the tree, as `predict` has it."""
+    return _collect(lambda logits: logits.float().log_softmax(1), tree, examples, batch_size, machine)
+
+
+@torch.no_grad()
+def _collect(
+    measure: Callable[[Tensor], Tensor], tree: list[Node], examples: Examples, batch_size: int, machine: Machine
+) -> dict[Architecture, Tensor]:
+    """`measure` of each batch's logits, put together over all images."""
+    measured: dict[Architecture, list[Tensor]] = {}
     with machine.autocast():
         for chunk in examples.chunks(batch_size):
             for architecture, logits in _walk(tree, chunk.pixels()):
-                predictions.setdefault(architecture, []).append(logits.argmax(1))
-    return {architecture: torch.cat(parts) for architecture, parts in predictions.items()}
+                measured.setdefault(architecture, []).append(measure(logits))
+    return {architecture: torch.cat(parts) for architecture, parts in measured.items()}
 
 
 def _walk(nodes: list[Node], inputs: Tensor) -> Iterator[tuple[Architecture, Tensor]]:
@@ -114,23 +128,34 @@ def _walk(nodes: list[Node], inputs: Tensor) -> Iterator[tuple[Architecture, Ten
         yield from _walk(node.children, outputs)
 
 
+def calibrated_tree(
+    paths: Mapping[Architecture, Sequence[nn.Module]], training: Examples, section: Evaluate, machine: Machine
+) -> list[Node]:
+    tree = build_tree(paths)
+    calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
+    return tree
+
+
 def score_subnets(
     paths: Mapping[Architecture, Sequence[nn.Module]],
-    training: Examples,
+    calibrated: list[Node],
     validation: Examples,
     section: Evaluate,
     machine: Machine,
 ) -> dict[Architecture, tuple[float, float]]:
-    """Validation accuracy of every path: (recalibrated on training images, with inherited buffers)."""
-    tree = build_tree(paths)
-    inherited = accuracies(predict(tree, validation, section.batch_size, machine), validation.labels)
-    if not _any_batch_norm(tree):
-        return {architecture: (accuracy, accuracy) for architecture, accuracy in inherited.items()}
-    calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
-    recalibrated = accuracies(predict(tree, validation, section.batch_size, machine), validation.labels)
+    """Validation accuracy of every path: (as calibrated, with inherited buffers)."""
+    recalibrated = accuracies(predict(calibrated, validation, section.batch_size, machine), validation.labels)
+    if not _any_batch_norm(calibrated):
+        return {architecture: (accuracy, accuracy) for architecture, accuracy in recalibrated.items()}
+    inherited = accuracies(predict(build_tree(paths), validation, section.batch_size, machine), validation.labels)
     return {architecture: (recalibrated[architecture], inherited[architecture]) for architecture in paths}
 
 
 def accuracies(predictions: Mapping[Architecture, Tensor], labels: Tensor) -> dict[Architecture, float]:
     """Fractions in 0..1, in the predictions' order."""
     return {key: (predicted == labels).sum().item() / len(labels) for key, predicted in predictions.items()}
+
+
+def symmetrised_kl(first: Tensor, second: Tensor) -> float:
+    """KL(p|q) + KL(q|p) in nats, mean over images, of log-probabilities (count, classes)."""
+    return float(((first.exp() - second.exp()) * (first - second)).sum(1).mean())
