@@ -131,6 +131,7 @@ def _walk(nodes: list[Node], inputs: Tensor) -> Iterator[tuple[Architecture, Ten
 def calibrated_tree(
     paths: Mapping[Architecture, Sequence[nn.Module]], training: Examples, section: Evaluate, machine: Machine
 ) -> list[Node]:
+    """The paths as a tree, with statistics of the first `calibration_images` training images."""
     tree = build_tree(paths)
     calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
     return tree
