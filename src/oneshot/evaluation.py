@@ -103,7 +103,7 @@ def predict(tree: list[Node], examples: Examples, batch_size: int, machine: Mach
 def log_probabilities(
     tree: list[Node], examples: Examples, batch_size: int, machine: Machine
 ) -> dict[Architecture, Tensor]:
-    """Log-softmax of every image, float32 (count, classes), for every path of the tree, as `predict` sees it."""
+    """Log-softmax of every image, float32 (count, classes) for every path of the tree, as `predict` has it."""
     return _collect(lambda logits: logits.float().log_softmax(1), tree, examples, batch_size, machine)
 
 
@@ -131,6 +131,7 @@ def _walk(nodes: list[Node], inputs: Tensor) -> Iterator[tuple[Architecture, Ten
 def calibrated_tree(
     paths: Mapping[Architecture, Sequence[nn.Module]], training: Examples, section: Evaluate, machine: Machine
 ) -> list[Node]:
+    """The paths as a tree, with statistics of the first `calibration_images` training images."""
     tree = build_tree(paths)
     calibrate(tree, training.take(slice(section.calibration_images)), section.batch_size, machine)
     return tree
