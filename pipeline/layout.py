@@ -20,6 +20,10 @@ class StudyLayout:
         return self.folder / "supernet" / "curves.csv"
 
     @property
+    def supernet_sampling(self) -> Path:
+        return self.folder / "supernet" / "sampling.csv"
+
+    @property
     def supernet_timing(self) -> Path:
         return self.folder / "supernet" / "timing.json"
 
@@ -86,6 +90,14 @@ class Layout:
 
     def dataset(self, name: str) -> Path:
         return self.root / "data" / name
+
+    @property
+    def page(self) -> Path:
+        return self.root / "report" / "index.html"
+
+    def manifest(self, study: str) -> Path:
+        """The files that the page takes from a study, with their MD5."""
+        return self.root / "report" / "inputs" / f"{study}.json"
 
     def study(self, name: str) -> StudyLayout:
         return StudyLayout(self.root / "results" / name)

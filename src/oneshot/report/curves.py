@@ -29,9 +29,14 @@ def draw_curves(study: str, space: SearchSpace, supernet: Rows, standalone: Rows
     _draw_arm(right, "standalone", names, standalone)
     left.set(title="subnets, recalibrated", ylabel="validation accuracy (%)", ylim=_settled(supernet, standalone))
     right.set(title="standalones")
-    place = "outside right center" if few else "outside lower center"
-    handles = right.get_legend_handles_labels()
-    figure.legend(*handles, loc=place, ncols=columns, columnspacing=1, handlelength=1.2, fontsize=8 if few else FONT)
+    figure.legend(
+        *right.get_legend_handles_labels(),
+        loc="outside right center" if few else "outside lower center",
+        ncols=columns,
+        columnspacing=1,
+        handlelength=1.2,
+        fontsize=8 if few else FONT,
+    )
     figure.suptitle(study)
     return figure
 

@@ -9,18 +9,22 @@ import html
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
-# By name: in light, in dark. The light ones must differ from each other, since an SVG is searched for them.
+# By name: in light, in dark. Text and lines have enough contrast on `page` and `soft` of either. The light ones differ
+# from each other, since an SVG is searched for them.
 PALETTE = {
     "ink": ("#1f2328", "#e8e6e1"),
     "muted": ("#59616b", "#a4acb6"),
     "grid": ("#e1e4e8", "#343a41"),
     "page": ("#ffffff", "#15181b"),
+    "soft": ("#f5f6f8", "#1e2226"),
+    "link": ("#1d57b5", "#8fb8ff"),
     "oneshot": ("#2460c0", "#7fadff"),
     "standalone": ("#a84d0b", "#f0a35c"),
     "batch-norm": ("#7683a8", "#8b9bc9"),
@@ -37,7 +41,7 @@ PALETTE = {
     "tier-6": ("#5a626c", "#a6aeb8"),
 }
 LIGHT = {name: light for name, (light, _) in PALETTE.items()}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.color": LIGHT["ink"],
     "axes.labelcolor": LIGHT["ink"],
     "axes.titlecolor": LIGHT["ink"],

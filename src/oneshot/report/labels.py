@@ -28,7 +28,7 @@ def label_points(axes: Axes, points: Iterable[tuple[str, float, float]], width: 
     for name, x, y, across, up in placed[:MOST]:
         for alignment, right_by, up_by in PLACES:
             box = _box(name, alignment, across + right_by, up + up_by)
-            if 0 <= box[0] and box[2] <= width and not any(_overlap(box, other) for other in taken):
+            if box[0] >= 0 and box[2] <= width and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 axes.annotate(
                     name,

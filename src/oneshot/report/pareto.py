@@ -1,18 +1,17 @@
 """Test accuracy against MACs, both arms, and the Pareto front of each: what no other architecture beats in both."""
 
 import math
-from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from oneshot.report.image import LIGHT, hover, style
 from oneshot.report.labels import label_points
-from oneshot.report.series import Rows, column, interval, limits, percent
+from oneshot.report.series import Rows, Series, column, interval, limits, percent
 
 ARMS = {"standalone": ("standalone", "o", "-"), "oneshot": ("one-shot", "s", "--")}
 
 
-def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
+def pareto_front(costs: Series, accuracies: Series) -> list[int]:
     """Indices of the front, the cheapest first. Of equals the first is taken; NaN is never on it."""
     front: list[int] = []
     best = -math.inf

@@ -23,7 +23,7 @@ def draw_scatter(study: str, rows: Rows, summary: Mapping[str, Any]) -> Figure:
     up, across = interval(rows, "oneshot_test_accuracy"), interval(rows, "standalone_test_accuracy")
     both = limits(oneshot, standalone, *up, *across)
     axes.axline((both[0], both[0]), slope=1, linestyle="--", color=LIGHT["muted"], linewidth=1)
-    faint = {"color": LIGHT["muted"], "linewidth": 0.8, "alpha": 0.5 if len(rows) <= 30 else 0.2}
+    faint: dict[str, Any] = {"color": LIGHT["muted"], "linewidth": 0.8, "alpha": 0.5 if len(rows) <= 30 else 0.2}
     axes.hlines(oneshot, *across, **faint)
     axes.vlines(standalone, *up, **faint)
     tiers = [_tier(value) for value in column(rows, "standalone_tier")]
