@@ -1,5 +1,6 @@
 """Validation accuracy by epoch, one line per architecture and seed: subnets left, standalones right."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from oneshot.report.image import hover, style
-from oneshot.report.series import Rows, column, limits, percent
+from oneshot.report.series import Rows, column, limits, number, percent
 from oneshot.space import SearchSpace, architecture_id
 
 # Of one lightness, so that every line stands out on white and on black.
@@ -57,16 +58,18 @@ def _draw_arm(axes: Axes, arm: str, names: Sequence[str], rows: Rows) -> None:
     for index, name in enumerate(names):
         own = [row for row in rows if row["architecture"] == name]
         for place, seed in enumerate(sorted({int(row["seed"]) for row in own})):
-            line = [row for row in own if int(row["seed"]) == seed]
+            line = [row for row in own if int(row["seed"]) == seed and math.isfinite(number(row["val_accuracy"]))]
+            if not line:
+                continue
             accuracies = percent(line, "val_accuracy")
             (drawn,) = axes.plot(
                 column(line, "epoch"),
                 accuracies,
                 marker="." if few or len(line) == 1 else None,
-                linewidth=1.4 if few else 1,
+                linewidth=1.4 if few else 0.8,
                 color=COLORS(index / max(1, len(names) - 1)),
                 label=name if place == 0 else None,
             )
-            hover(drawn, f"{arm} {name}, seed {seed}: {accuracies[-1]:.2f}% after epoch {len(line)}")
+            hover(drawn, f"{arm} {name}, seed {seed}: {accuracies[-1]:.2f}% after epoch {line[-1]['epoch']}")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

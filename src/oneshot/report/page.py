@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
 from markupsafe import Markup
 
 from oneshot.report.figures import draw_figures
@@ -119,13 +119,18 @@ def render(studies: Sequence[StudyResults], versions: Mapping[str, str]) -> str:
     )
 
 
+def _number(value: Any) -> float:
+    """Also of what the template finds nowhere."""
+    return math.nan if isinstance(value, Undefined) else number(value)
+
+
 def _format(value: float, form: str, unit: str = "") -> str:
     return format(value, form).replace("-", "\N{MINUS SIGN}") + unit if math.isfinite(value) else MISSING
 
 
 def _large(value: Any) -> str:
     """Three digits or so and a prefix: 2.82 M."""
-    amount = number(value)
+    amount = _number(value)
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(amount) >= size:
             return _format(amount / size, ".2f", f" {prefix}")
@@ -138,10 +143,10 @@ def _script_hash(script: str) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "percent": lambda value: _format(number(value) * 100, ".2f", "%"),
-    "points": lambda value: _format(number(value), "+.2f"),
-    "decimals": lambda value, digits=2: _format(number(value), f",.{digits}f"),
-    "integer": lambda value: _format(number(value), ",.0f"),
+    "percent": lambda value: _format(_number(value) * 100, "z.2f", "%"),
+    "points": lambda value: _format(_number(value), "+z.2f"),
+    "decimals": lambda value, digits=2: _format(_number(value), f"z,.{digits}f"),
+    "integer": lambda value: _format(_number(value), ",.0f"),
     "large": _large,
     "script_hash": _script_hash,
 }

@@ -1,5 +1,6 @@
 """Test accuracy of each architecture, one-shot against standalone, with intervals and tiers."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,8 +29,10 @@ def draw_scatter(study: str, rows: Rows, summary: Mapping[str, Any]) -> Figure:
     axes.vlines(standalone, *up, **faint)
     tiers = [_tier(value) for value in column(rows, "standalone_tier")]
     for row, x, y, tier in zip(rows, standalone, oneshot, tiers, strict=True):
-        name = LIGHT[f"tier-{tier}"] if tier else LIGHT["oneshot"]
-        (point,) = axes.plot([x], [y], MARKERS[tier - 1 if tier else 0], color=name, markersize=6, zorder=3)
+        if not math.isfinite(x + y):
+            continue
+        color = LIGHT[f"tier-{tier}"] if tier else LIGHT["oneshot"]
+        (point,) = axes.plot([x], [y], MARKERS[tier - 1 if tier else 0], color=color, markersize=6, zorder=3)
         hover(point, f"{row['architecture']}: one-shot {y:.2f}%, standalone {x:.2f}%")
     for tier in sorted(set(filter(None, tiers))):
         beyond = " and below" if tier == len(MARKERS) else ""
