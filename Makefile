@@ -27,7 +27,7 @@ demo: env ## the same with small params, in the scratch folder demo/; committed 
 	oneshot demo demo
 	cd demo && oneshot check && dvc repro && oneshot sync && oneshot show
 
-test: env ## all tests
+test: env ## all tests; those of the page need chromium and chromium-driver
 	pytest
 
 lint: env ## format, lint and types

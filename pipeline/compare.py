@@ -1,6 +1,5 @@
 """Stage compare: one-shot against standalone on the test set, which is opened here, once, for both arms."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from oneshot.tables import read_csv, read_json, write_csv, write_json
 from oneshot.training import steps_per_epoch
 from pipeline.arms import measure_arms
 from pipeline.context import Context
+from pipeline.dvcfile import file_md5
 from pipeline.weights import load_standalone
 
 
@@ -106,8 +106,6 @@ def _latencies(context: Context, machine: Machine) -> dict[str, Any]:
 def write_manifest(context: Context) -> None:
     """What the report may read of this study: DVC cannot list the studies of `run` among a stage's dependencies, so the
     report depends on the folder of these lists."""
-    inputs = [
-        {"path": str(path.relative_to(context.layout.root)), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
-        for path in context.paths.reported()
-    ]
-    write_json(context.layout.report_inputs(context.key), {"inputs": inputs})
+    root = context.layout.root
+    inputs = [{"path": path.relative_to(root).as_posix(), "md5": file_md5(path)} for path in context.paths.reported()]
+    write_json(context.layout.manifest(context.key), {"inputs": inputs})

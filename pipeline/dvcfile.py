@@ -7,10 +7,12 @@ from pathlib import Path
 from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError
 
+CODE = (".py", ".html")  # the page's template is code as well
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage for one `key` (study or dataset). Paths are relative to the project."""
+    """One stage for one `key` (study or dataset; empty for `report`). Paths are relative to the project."""
 
     name: str
     key: str
@@ -20,13 +22,14 @@ class Stage:
 
     @property
     def code(self) -> tuple[str, ...]:
-        return tuple(path for path in self.deps if path.endswith(".py"))
+        return tuple(path for path in self.deps if path.endswith(CODE))
 
 
 def read_stage(root: Path, name: str, key: str, item: str = "") -> Stage:
     try:
-        body = load_document(root / "dvc.yaml")["stages"][name]["do"]
-    except (KeyError, TypeError):
+        body = load_document(root / "dvc.yaml")["stages"][name]
+        body = body.get("do", body)
+    except (KeyError, TypeError, AttributeError):
         raise OneshotError(
             f"dvc.yaml: stages.{name}: missing; every command is a stage; restore the file", USAGE
         ) from None
@@ -39,4 +42,9 @@ def read_stage(root: Path, name: str, key: str, item: str = "") -> Stage:
 
 def code_hashes(root: Path, stage: Stage) -> dict[str, str]:
     """MD5 of every code file the stage depends on: the same figures that dvc.lock holds."""
-    return {path: hashlib.md5((root / path).read_bytes()).hexdigest() for path in sorted(stage.code)}  # noqa: S324
+    return {path: file_md5(root / path) for path in sorted(stage.code)}
+
+
+def file_md5(path: Path) -> str:
+    """As dvc.lock has it."""
+    return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324

@@ -102,8 +102,13 @@ class Layout:
     def dataset(self, name: str) -> Path:
         return self.root / "data" / name
 
+    @property
+    def page(self) -> Path:
+        return self.root / "report" / "index.html"
+
+    def manifest(self, study: str) -> Path:
+        """The files that the page takes from a study, with their MD5."""
+        return self.root / "report" / "inputs" / f"{study}.json"
+
     def study(self, name: str) -> StudyLayout:
         return StudyLayout(self.root / "results" / name)
-
-    def report_inputs(self, study: str) -> Path:
-        return self.root / "report" / "inputs" / f"{study}.json"

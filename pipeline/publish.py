@@ -1,8 +1,6 @@
 """A stage's results in MLflow: live while it runs, whole when it has ended, and again from dvc.lock at any time."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -58,11 +56,6 @@ class LiveRuns:
         status = "FAILED" if issubclass(kind, Exception) else "KILLED"
         for address, run_id in self.runs.items():
             self._tracker.end(run_id, "FINISHED" if address in self._finished else status)
-
-
-def file_md5(path: Path) -> str:
-    """As dvc.lock has it."""
-    return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
 
 
 def record_of_run(layout: Layout, stage: str, key: str, dataset: str) -> Record:

@@ -12,8 +12,9 @@ from oneshot.params import Params, load_params
 from oneshot.progress import ProgressListener
 from oneshot.tracking import Tracker
 from pipeline.context import Context
+from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout
-from pipeline.publish import COMPARED, LiveRuns, file_md5, log_test_accuracies, publish, record_of_run
+from pipeline.publish import COMPARED, LiveRuns, log_test_accuracies, publish, record_of_run
 from pipeline.units import Record
 
 
@@ -41,10 +42,11 @@ class Everyone:
 
 
 def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
+    """`key`: the study; the dataset of `download`; empty for `report`."""
     layout = Layout.find()
     params = load_params(layout.params)
     _check_key(name, key, params)
-    dataset = key if name == "download" else params.run[key]
+    dataset = key if name in ("download", "report") else params.run[key]
     record = record_of_run(layout, name, key, dataset)
     _refuse_foreign_code(record)
     tracker = Tracker(layout.home, warn)
@@ -52,6 +54,8 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
         live = stack.enter_context(LiveRuns(tracker, name, key))
         if name == "download":
             _download(params, layout, key)
+        elif name == "report":
+            importlib.import_module("pipeline.report").run(params, layout)
         else:
             progress = stack.enter_context(ProgressListener(f"{name}@{key}"))
             context = Context(name, key, params, layout, Everyone(progress, live))
@@ -85,8 +89,9 @@ def _refuse_foreign_code(record: Record) -> None:
 def _refuse_edits_meanwhile(before: Record, after: Record) -> None:
     """DVC takes hashes and params after a stage has ended, and would book these results to the edit."""
     if before != after:
+        address = "@".join(filter(None, (before.stage, before.key)))
         raise OneshotError(
-            f"{before.stage}@{before.key}: its params or code were edited while it ran; results must belong to what "
+            f"{address}: its params or code were edited while it ran; results must belong to what "
             "dvc.lock says; run `dvc repro` again",
             USAGE,
         )
@@ -100,6 +105,8 @@ def _download(params: Params, layout: Layout, dataset: str) -> None:
 
 
 def _check_key(name: str, key: str, params: Params) -> None:
+    if name == "report":  # one for all studies
+        return
     section, known = ("datasets", params.datasets) if name == "download" else ("run", params.run)
     if key not in known:
         raise OneshotError(

@@ -12,12 +12,13 @@ from oneshot.documents import load_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, OneshotError
 from oneshot.params import Params, load_params
 from oneshot.tracking import Tracker
+from pipeline.dvcfile import CODE, file_md5
 from pipeline.layout import Layout
-from pipeline.publish import COMPARED, Published, file_md5, log_test_accuracies, publish
-from pipeline.units import DOWNLOADS, Record
+from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
+from pipeline.units import DOWNLOADS, PAGES, Record
 
 LOCK_LIMIT = 1 << 24
-STAGES = ("download", "train_supernet", *COMPARED, "compare")
+STAGES = ("download", "train_supernet", *COMPARED, "compare", "report")
 Entry = Mapping[str, Any]
 
 
@@ -41,7 +42,7 @@ def run(warn: Callable[[str], None]) -> str:
             for trained in networks[key]:
                 log_test_accuracies(tracker, layout, key, trained)
     # Also where nothing is current any more: in studies that `run` no longer names.
-    for experiment in (*params.studies, DOWNLOADS):
+    for experiment in (*params.studies, DOWNLOADS, PAGES):
         tracker.mark_current(experiment, current[experiment])
     if tracker.failure is not None:
         raise OneshotError(f"MLflow: {tracker.failure}; the sync is not complete; run it again", UNAVAILABLE)
@@ -60,7 +61,8 @@ def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> lis
     for address, entry in stages.items():
         stage, _, key = address.partition("@")
         # DVC keeps entries of stages, studies and datasets that are gone.
-        if stage not in STAGES or key not in (params.datasets if stage == "download" else params.run):
+        known = {"download": params.datasets, "report": ("",)}.get(stage, params.run)
+        if stage not in STAGES or key not in known:
             continue
         if changed := [out["path"] for out in entry["outs"] if not _as_locked(layout, out)]:
             warn(f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`")
@@ -72,7 +74,7 @@ def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> lis
 def _as_locked(layout: Layout, out: Entry) -> bool:
     """Weights and datasets may be absent, as in a fresh clone; what is in git must be what the lock says."""
     path = layout.root / str(out["path"])
-    if not path.is_relative_to(layout.root / "results") or path.name == "weights":
+    if path.is_relative_to(layout.root / "data") or path.name == "weights":
         return True
     return path.is_dir() or (path.is_file() and file_md5(path) == out["md5"])
 
@@ -80,7 +82,7 @@ def _as_locked(layout: Layout, out: Entry) -> bool:
 def _record(stage: str, key: str, entry: Entry) -> Record:
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
     dataset = next((path.split("/")[1] for path in deps if path.startswith("data/")), key)
-    code = {path: md5 for path, md5 in sorted(deps.items()) if path.endswith(".py")}
+    code = {path: md5 for path, md5 in sorted(deps.items()) if path.endswith(CODE)}
     return Record(stage, key, dataset, entry.get("params", {}).get("params.yaml", {}), code)
 
 
@@ -90,5 +92,5 @@ def _lock_tags(entry: Entry) -> dict[str, str]:
         f"dvc.{kind}.{file['path']}": file["md5"]
         for kind, files in (("dep", entry.get("deps", [])), ("out", entry["outs"]))
         for file in files
-        if not file["path"].endswith(".py")
+        if not file["path"].endswith(CODE) or kind == "out"
     }

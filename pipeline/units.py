@@ -1,4 +1,4 @@
-"""What a stage's results show in MLflow: one unit per supernet, subnet, standalone, comparison or download.
+"""What a stage's results show in MLflow: one unit per supernet, subnet, standalone, comparison, download or page.
 
 Read from the files that the stage wrote and from a record of its inputs, which may come from the run itself or from
 dvc.lock: both give the same units.
@@ -20,9 +20,10 @@ from oneshot.params import INPUT_SHAPE
 from oneshot.space import SearchSpace, architecture_id
 from oneshot.tables import read_csv, read_json
 from oneshot.tracking import Dataset, Unit
+from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout, StudyLayout
 
-DOWNLOADS = "data_download"  # with an underscore: no study can have this name
+DOWNLOADS, PAGES = "data_download", "report_page"  # with an underscore: no study can have such a name
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -82,6 +83,8 @@ def read_units(layout: Layout, record: Record) -> list[Unit]:
     }
     if record.stage == "download":
         return [_download(record)]
+    if record.stage == "report":
+        return [_page(layout, record)]
     return list(readers[record.stage](layout.study(record.key), record))
 
 
@@ -122,6 +125,14 @@ def _download(record: Record) -> Unit:
     return Unit(
         DOWNLOADS, f"download {record.key}", tags, params, dataset=Dataset(record.key, _digest(_pins(record.key)))
     )
+
+
+def _page(layout: Layout, record: Record) -> Unit:
+    # Its digest tells two pages apart that were drawn from other results by the same params.
+    params = {f"run.{study}": dataset for study, dataset in record.params["run"].items()}
+    params |= {"stage": "report", "page.md5": file_md5(layout.page)}
+    tags = {"stage": "report", "dvc.stage": "report", "code": _digest(record.code)}
+    return Unit(PAGES, "report", tags, params, artifacts=[(layout.page, "report")])
 
 
 def _pins(dataset: str) -> dict[str, str]:

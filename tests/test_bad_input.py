@@ -25,7 +25,7 @@ from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, USAGE
 ROOT = Path(__file__).parents[1]
 COMMITTED = (ROOT / "params.yaml").read_text()
 DOCUMENT = load_document(ROOT / "params.yaml")
-STUDY_STAGES = [stage for stage in STAGES if stage != "download"]
+STUDY_STAGES = [stage for stage in STAGES if stage not in ("download", "report")]
 TRAIN_PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 ABSENT = object()
 
@@ -398,7 +398,7 @@ def test_every_fault_is_told_at_once(project, refused):
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_does_nothing_while_params_are_bad(project, refused, stage):
     (project / "params.yaml").write_text(COMMITTED.replace("\ncompute:", "\ncompute:\n  colour: 3"))
-    key = ("--dataset", "mnist") if stage == "download" else ("--study", "depths")
+    key = {"download": ("--dataset", "mnist"), "report": ()}.get(stage, ("--study", "depths"))
 
     (line,) = refused(stage, *key)
 
@@ -454,7 +454,7 @@ def test_unknown_dataset_is_refused(refused):
     assert line == "error: fashion_mnist: not in `datasets` of params.yaml; known: mnist; use one of them"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["download", *STUDY_STAGES])
 def test_stage_needs_a_name(refused, stage):
     (line,) = refused(stage)
 
@@ -489,6 +489,7 @@ def test_dvc_stage_of_an_unknown_study_is_refused(refused, monkeypatch):
         ("train_supernet --studdy depths", "--studdy"),
         ("train_supernet --study", "--study"),
         ("download --study depths", "--study"),
+        ("report --study depths", "--study"),
     ],
 )
 def test_bad_command_line_is_refused(refused, command, wrong):

@@ -13,7 +13,8 @@ from pipeline.layout import Layout
 ROOT = Path(__file__).parents[1]
 # What they hold changes no result: values are tracked by `params`, and logging must not retrain.
 EXEMPT = {"oneshot.cli", "oneshot.params", "oneshot.tracking", "oneshot.checkpoint", "oneshot.progress"}
-DVC_STAGES = load_document(ROOT / "dvc.yaml")["stages"]
+# By stage, for any study or dataset where there is one of each.
+DVC_STAGES = {name: body.get("do", body) for name, body in load_document(ROOT / "dvc.yaml")["stages"].items()}
 
 
 def module_file(module: str) -> Path:
@@ -58,7 +59,7 @@ def test_deps_are_exactly_the_modules_that_a_stage_imports(stage: str) -> None:
     expected = {
         str(file.relative_to(ROOT)) for file in files if not (file.name == "__init__.py" and is_docstring_only(file))
     }
-    declared = [dep for dep in DVC_STAGES[stage]["do"]["deps"] if dep.endswith(".py")]
+    declared = [dep for dep in DVC_STAGES[stage]["deps"] if dep.endswith(".py")]
 
     assert sorted(declared) == sorted(expected)
 
@@ -71,13 +72,14 @@ def test_stages_modules_and_commands_have_the_same_names() -> None:
 
 @pytest.mark.parametrize("stage", DVC_STAGES)
 def test_a_command_takes_no_value_from_params(stage: str) -> None:
-    assert DVC_STAGES[stage]["do"]["cmd"] == f"oneshot {stage}"
-    assert DVC_STAGES[stage]["do"]["desc"]
+    assert DVC_STAGES[stage]["cmd"] == f"oneshot {stage}"
+    assert DVC_STAGES[stage]["desc"]
 
 
 def declared_outs() -> set[str]:
-    bodies = [body["do"] for body in DVC_STAGES.values()]
-    entries = [entry for body in bodies for kind in ("outs", "metrics", "plots") for entry in body.get(kind, [])]
+    entries = [
+        entry for body in DVC_STAGES.values() for kind in ("outs", "metrics", "plots") for entry in body.get(kind, [])
+    ]
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
@@ -93,20 +95,33 @@ def test_layout_and_dvc_yaml_name_the_same_files() -> None:
         for kind in ("images-idx3", "labels-idx1")
     }
 
-    assert declared_outs() == of_study | of_dataset | {str(layout.report_inputs("${key}"))}
+    of_page = {str(layout.manifest("${key}")), str(layout.page)}
+
+    assert declared_outs() == of_study | of_dataset | of_page
 
 
 @pytest.mark.parametrize("stage", ["train_supernet", "evaluate_subnets", "train_standalones"])
 def test_only_compare_depends_on_the_test_split(stage: str) -> None:
-    assert not [dep for dep in DVC_STAGES[stage]["do"]["deps"] if "t10k" in dep]
-    assert [dep for dep in DVC_STAGES["compare"]["do"]["deps"] if "t10k" in dep]
+    assert not [dep for dep in DVC_STAGES[stage]["deps"] if "t10k" in dep]
+    assert [dep for dep in DVC_STAGES["compare"]["deps"] if "t10k" in dep]
 
 
 def test_files_kept_in_git_are_metrics_or_plots_without_cache() -> None:
     for body in DVC_STAGES.values():
         for kind in ("metrics", "plots"):
-            assert all(next(iter(entry.values()))["cache"] is False for entry in body["do"].get(kind, []))
+            assert all(next(iter(entry.values()))["cache"] is False for entry in body.get(kind, []))
+
+
+def test_the_page_depends_on_its_template_and_on_every_manifest() -> None:
+    deps = DVC_STAGES["report"]["deps"]
+
+    assert "src/oneshot/report/page.html" in deps
+    assert str(Layout(Path(), Path()).manifest("depths").parent) in deps
+
+
+def test_the_page_depends_on_no_data_and_no_weights() -> None:
+    assert not [dep for dep in DVC_STAGES["report"]["deps"] if dep.startswith("data") or "weights" in dep]
 
 
 def test_workers_is_a_param_of_no_stage() -> None:
-    assert not any("compute.workers" in body["do"]["params"] for body in DVC_STAGES.values())
+    assert not any("compute.workers" in body["params"] for body in DVC_STAGES.values())

@@ -1,16 +1,26 @@
 """Figures are a function of their tables, and the diagram draws any space."""
 
+import matplotlib
+import numpy
 import pytest
 from conftest import SPACES, depth_space, kernel_space
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from oneshot.report.curves import draw_curves
 from oneshot.report.diagram import draw_diagram
-from oneshot.report.figures import draw_comparison, draw_curves, draw_scatter, draw_table
-from oneshot.report.image import png
+from oneshot.report.figures import draw_comparison
+from oneshot.report.image import LIGHT, png, svg
+from oneshot.report.labels import MOST, label_points
+from oneshot.report.ledger import draw_ledger
+from oneshot.report.pareto import draw_pareto
+from oneshot.report.scatter import draw_scatter
+from oneshot.report.table import draw_table
 from oneshot.space import SearchSpace, architecture_id
 
 SPACE = SPACES["sum"]
 NAMES = [architecture_id(architecture) for architecture in SPACE.architectures]
+FIGURES = ("curves", "gap_ledger", "oneshot_vs_standalone", "pareto", "supernet", "table")
 SUMMARY = {"kendall_tau": 0.5}
 
 
@@ -23,6 +33,9 @@ def comparison_rows(best=0.9):
             "oneshot_test_accuracy": 0.8 + index / 100,
             "standalone_test_accuracy": best - index / 100,
             "gap": 10.0 - 2 * index,
+            "gap_batch_norm": 1.0 + index,
+            "gap_under_training": -0.5,
+            "gap_rest": 100 * best - 80,
         }
         for index, name in enumerate(NAMES)
     ]
@@ -38,6 +51,8 @@ def curve_rows(start=0.5):
 DRAWINGS = {
     "curves": lambda change: draw_curves("study", SPACE, curve_rows(0.5 - change), curve_rows()),
     "scatter": lambda change: draw_scatter("study", comparison_rows(0.9 - change), SUMMARY),
+    "pareto": lambda change: draw_pareto("study", comparison_rows(0.9 - change)),
+    "ledger": lambda change: draw_ledger("study", comparison_rows(0.9 - change)),
     "table": lambda change: draw_table("study", comparison_rows(0.9 - change)),
     "diagram": lambda change: draw_diagram("study", depth_space("prefix", depths=(1, 2) if change else (1, 2, 3))),
 }
@@ -49,14 +64,32 @@ def test_equal_tables_give_equal_bytes_and_others_differ(name):
     first = png(draw(0))
     assert png(draw(0)) == first
     assert png(draw(0.05)) != first
+    assert (
+        svg(draw(0), "figure", "a label") == svg(draw(0), "figure", "a label") != svg(draw(0.05), "figure", "a label")
+    )
 
 
-def test_comparison_writes_its_four_figures(tmp_path):
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_users_settings_of_matplotlib_change_nothing(name):
+    draw = DRAWINGS[name]
+    before = png(draw(0))
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "lines.linewidth": 9, "savefig.dpi": 30}):
+        assert png(draw(0)) == before
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_an_svg_takes_every_colour_of_the_palette_from_the_page(name):
+    drawn = svg(DRAWINGS[name](0), "figure", "a <label>")
+
+    assert "var(--ink)" in drawn and not any(color in drawn for color in LIGHT.values())
+    assert 'aria-label="a &lt;label&gt;"' in drawn
+    assert "<style" not in drawn and "<metadata" not in drawn
+
+
+def test_comparison_writes_every_figure(tmp_path):
     draw_comparison(tmp_path, "study", SPACE, comparison_rows(), curve_rows(), curve_rows(), {"kendall_tau": None})
     figures = {file.name: file.read_bytes()[:8] for file in tmp_path.iterdir()}
-    assert figures == dict.fromkeys(
-        ("curves.png", "oneshot_vs_standalone.png", "supernet.png", "table.png"), b"\x89PNG\r\n\x1a\n"
-    )
+    assert figures == dict.fromkeys((f"{name}.png" for name in FIGURES), b"\x89PNG\r\n\x1a\n")
 
 
 def test_curves_draw_a_line_per_architecture_and_seed():
@@ -67,6 +100,35 @@ def test_curves_draw_a_line_per_architecture_and_seed():
 
 def test_undefined_tau_is_said():
     assert "undefined" in draw_scatter("study", comparison_rows(), {"kendall_tau": None}).axes[0].get_title()
+
+
+def test_a_ledger_stacks_its_parts_to_the_whole_and_downwards_below_zero():
+    rows = comparison_rows()
+    bars = draw_ledger("study", rows).axes[0].containers
+    tops = [bar.get_y() + bar.get_height() for bar in bars[2]]
+
+    assert [bar.get_y() + bar.get_height() for bar in bars[1]] == [-0.5] * len(rows)
+    assert tops == pytest.approx([row["gap_batch_norm"] + row["gap_rest"] for row in rows])
+
+
+def test_a_ledger_draws_small_parts_again_beside_a_dominant_batch_norm_and_no_part_that_was_not_measured():
+    rows = [row | {"gap_batch_norm": 60.0, "gap_rest": 0.2, "gap_under_training": None} for row in comparison_rows()]
+    whole, small = draw_ledger("study", rows).axes
+
+    assert (len(whole.containers), len(small.containers)) == (2, 1)
+    assert small.get_ylim()[1] < 1 < whole.get_ylim()[1]
+
+
+def test_names_beside_points_never_touch_and_are_never_too_many():
+    axes = Figure().subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    spots = numpy.random.default_rng(0).random((200, 2))
+    label_points(axes, [(f"name-{index}", x, y) for index, (x, y) in enumerate(spots)], 2000, 2000)
+    assert len(axes.texts) == MOST
+
+    label_points(axes, [("first", 0.5, 0.5), *((f"next-{index}", 0.5, 0.5) for index in range(20))], 300, 300)
+    shown = [text.get_text() for text in axes.texts[MOST:]]
+    assert shown[0] == "first" and len(shown) <= 6
 
 
 def three_blocks():

@@ -15,6 +15,7 @@ ALL_STAGES = {"download@mnist"} | {
     for stage in ("train_supernet", "evaluate_subnets", "train_standalones", "compare")
     for study in ("kernels-sum", "depths")
 }
+ALL_STAGES |= {"report"}
 DEPTHS_BLOCK = "studies.depths.space.1.depths"
 
 
@@ -41,25 +42,28 @@ def test_nothing_runs_when_nothing_that_matters_was_edited(project: Project) -> 
 def test_standalone_epochs_rerun_the_standalones_of_the_study_and_undoing_restores(project: Project) -> None:
     before = project.outputs()
     project.edit("studies.depths.standalone.epochs", 2)
-    assert project.repro().ran == {"train_standalones@depths", "compare@depths"}
+    assert project.repro().ran == {"train_standalones@depths", "compare@depths", "report"}
     assert project.outputs() != before
 
     project.edit("studies.depths.standalone.epochs", 1)
-    assert project.repro().ran == set()
+    assert project.repro().ran == {"report"}  # the one stage without a run-cache
     assert project.outputs() == before
 
 
 def test_supernet_epochs_rerun_the_one_shot_arm_of_the_study(project: Project) -> None:
     project.edit("studies.depths.supernet.epochs", 2)
 
-    assert project.repro().ran == {"train_supernet@depths", "evaluate_subnets@depths", "compare@depths"}
+    assert project.repro().ran == {
+        *("train_supernet@depths", "evaluate_subnets@depths", "compare@depths"),
+        "report",
+    }
 
 
 def test_an_added_choice_reuses_the_standalones_of_the_other_architectures(project: Project) -> None:
     project.edit(DEPTHS_BLOCK, [1, 2, 3, 4])
     outcome = project.repro()
 
-    assert outcome.ran == {stage for stage in ALL_STAGES if stage.endswith("@depths")}
+    assert outcome.ran == {stage for stage in ALL_STAGES if stage.endswith("@depths")} | {"report"}
     assert outcome.reused == {f"train_standalones@depths: {first}-{second}" for first in "123" for second in "123"}
 
 
@@ -99,7 +103,7 @@ def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project)
     outcome = project.repro()
 
     table = (project.folder / "results/three-blocks/comparison.csv").read_text().splitlines()
-    assert {stage.partition("@")[2] for stage in outcome.ran} == {"three-blocks"}
+    assert {stage.partition("@")[2] for stage in outcome.ran - {"report"}} == {"three-blocks"}
     assert [line.split(",")[0] for line in table[1:]] == [
         f"{first}-{second}-{third}" for first in ("1x9", "9x1") for second in "17" for third in "13"
     ]
@@ -139,6 +143,18 @@ def test_the_supernets_last_epoch_is_what_evaluate_subnets_finds(finished_projec
 
     last = [line.split(",")[4:] for line in curves[-9:]]
     assert [line.split(",")[2:4] for line in scores[1:]] == last
+
+
+def test_the_page_is_drawn_again_without_data_and_weights_and_shows_the_studies_of_run_alone(project: Project) -> None:
+    project.forget("data", ".work", ".dvc/cache", "results/depths/supernet/weights", "report/index.html")
+    outcome = project.run("oneshot", "report")
+    page = (project.folder / "report/index.html").read_text()
+    assert outcome.code == 0, outcome.output
+    assert 'id="depths"' in page and 'id="kernels-sum"' in page
+
+    project.edit("run", {"kernels-sum": "mnist"})
+    assert project.run("oneshot", "report").code == 0
+    assert 'id="depths"' not in (project.folder / "report/index.html").read_text()
 
 
 def test_a_bad_edit_fails_the_repro_with_one_line_and_undoing_it_restores(project: Project) -> None:
@@ -181,7 +197,7 @@ def test_dvc_commands_of_the_readme_work_in_a_repository(project: Project) -> No
     assert "kendall_tau" in project.run("dvc", "metrics", "show").output
     assert project.run("dvc", "plots", "show").code == 0
     experiment = project.run("dvc", "exp", "run", "-S", f"{key}=150")
-    assert (experiment.code, experiment.ran) == (0, {"compare@kernels-sum"}), experiment.output
+    assert (experiment.code, experiment.ran) == (0, {"compare@kernels-sum", "report"}), experiment.output
     assert key in project.run("dvc", "params", "diff").output
     page = (project.folder / "dvc_plots/index.html").read_text()
     assert "standalone_curves.csv" in page and '"field": "architecture"' in page

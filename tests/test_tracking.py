@@ -69,14 +69,25 @@ def test_a_download_logs_the_four_digests(finished_project: Project) -> None:
     assert len([name for name in run.data.params if name.startswith("sha256.")]) == 4
 
 
+def test_the_page_is_one_run_and_a_changed_page_another(project: Project) -> None:
+    (run,) = runs(project.folder, "report_page")
+    files = client(project.folder).list_artifacts(run.info.run_id, "report")
+    assert [file.path for file in files] == ["report/index.html"]
+    assert run.data.params["run.depths"] == "mnist" and run.data.tags["dvc.stage"] == "report"
+
+    project.edit("run", {"depths": "mnist"})
+    assert project.run("oneshot", "report").code == 0
+    assert len(runs(project.folder, "report_page")) == 2
+
+
 def test_sync_fills_an_empty_database_once(project: Project, finished_project: Project) -> None:
     """As after a fresh clone: neither weights nor data, no cache, no database."""
     before = {run.data.tags["oneshot.key"] for run in runs(finished_project.folder, "depths")}
     weights = [f"results/{study}/{arm}/weights" for study in NETWORKS for arm in ("supernet", "standalone")]
     project.forget("mlflow.db", "mlruns", ".work", ".dvc/cache", "data", *weights)
 
-    assert ", 31 were made" in project.run("oneshot", "sync").output
-    assert "31 runs were there, 0 were made" in project.run("oneshot", "sync").output
+    assert ", 32 were made" in project.run("oneshot", "sync").output
+    assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
     again = runs(project.folder, "depths")
     assert {run.data.tags["oneshot.key"] for run in again} == before
     assert {run.data.tags["current"] for run in again} == {"true"}
@@ -98,7 +109,7 @@ def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -
     lock["stages"] |= {"old_stage@depths": {}, "compare@old-study": {}}
     write_document(project.folder / "dvc.lock", lock)
 
-    assert "31 runs were there, 0 were made" in project.run("oneshot", "sync").output
+    assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
 
 
 def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:

@@ -20,6 +20,7 @@ STAGES = {
     "evaluate_subnets": "Score every subnet with inherited weights on the validation split.",
     "train_standalones": "Train every architecture from scratch.",
     "compare": "Compare one-shot with standalone on the test set.",
+    "report": "Write the page over all studies of `run`: report/index.html.",
 }
 
 
@@ -77,6 +78,15 @@ def _exit_on_signal(number: int, _: object) -> NoReturn:
 
 
 def _stage_command(name: str, summary: str) -> None:
+    if name == "report":
+
+        @main.command(name, help=summary)
+        def report() -> None:
+            from pipeline.runner import run_stage
+
+            run_stage(name, "", _warn)
+
+        return
     option = "dataset" if name == "download" else "study"
 
     @main.command(name, help=summary)

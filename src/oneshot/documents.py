@@ -1,5 +1,6 @@
 """YAML files as plain data: read as YAML 1.2, as DVC does, and refused where the text would not mean what it shows."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     with path.open("w") as file:
         YAML(typ="safe", pure=True).dump(document, file)
+
+
+def dump_document(document: Mapping[str, Any]) -> str:
+    """As text, keys in their own order."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    text = io.StringIO()
+    yaml.dump(document, text)
+    return text.getvalue()
 
 
 def _refuse_doubtful_yaml(name: str, text: str) -> None:

@@ -34,7 +34,7 @@ ENVIRONMENT = {
 }
 BATCH = 900  # MLflow takes at most 1000 metrics and 100 params in one call
 PARAM_BATCH = 90
-OUTPUTS = (":!results", ":!dvc.lock")  # a run writes them itself
+OUTPUTS = (":!results", ":!report", ":!dvc.lock")  # a run writes them itself
 KEY, CURRENT = "oneshot.key", "current"
 
 
@@ -46,7 +46,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Unit:
-    """One flat run: a supernet, a subnet, a standalone, a comparison or a download."""
+    """One flat run: a supernet, a subnet, a standalone, a comparison, a download or a page."""
 
     experiment: str
     name: str

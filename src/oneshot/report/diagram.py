@@ -16,9 +16,10 @@ from oneshot.blocks import (
     LinearLayer,
     MaxPoolLayer,
 )
+from oneshot.report.image import LIGHT, style
 from oneshot.space import SearchSpace
 
-FIXED, CHOICE, JOIN = "#dbe4f0", "#ffe08a", "#f3f3f3"
+FIXED, CHOICE, JOIN = LIGHT["fixed"], LIGHT["choice"], LIGHT["join"]
 WIDTH, HEIGHT, SPACING = 1.7, 0.62, 0.55
 JOINS = {"sum": "sum", "concat": "concat,\nconv 1x1", "wide": "concat"}
 
@@ -52,17 +53,18 @@ class Pen:
         self._line([start, start, end, end], [0, y, y, 0], ":")
 
     def _line(self, xs: list[float], ys: list[float], style: str = "-") -> None:
-        self.axes.plot(xs, ys, color="0.3", linewidth=1, linestyle=style, zorder=1)
+        self.axes.plot(xs, ys, color=LIGHT["muted"], linewidth=1, linestyle=style, zorder=1)
 
     def _box(self, label: str, y: float, color: str) -> None:
         box = (self.x, y - HEIGHT / 2)
         patch = FancyBboxPatch(
-            box, WIDTH, HEIGHT, "round,pad=0,rounding_size=0.08", facecolor=color, edgecolor="0.3", zorder=2
+            box, WIDTH, HEIGHT, "round,pad=0,rounding_size=0.08", facecolor=color, edgecolor=LIGHT["muted"], zorder=2
         )
         self.axes.add_patch(patch)
         self.axes.text(self.x + WIDTH / 2, y, label, ha="center", va="center", fontsize=8, zorder=3)
 
 
+@style()
 def draw_diagram(study: str, space: SearchSpace) -> Figure:
     figure = Figure(layout="constrained")
     axes = figure.subplots()

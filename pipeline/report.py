@@ -1,0 +1,89 @@
+"""Stage report: the page over all studies of `run`, from the files that compare's manifests name; each is verified."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from oneshot.catalog import CATALOG
+from oneshot.checkpoint import write_whole
+from oneshot.documents import dump_document, load_document
+from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
+from oneshot.params import Params
+from oneshot.report.page import StudyResults, render
+from oneshot.tables import read_csv, read_json
+from pipeline.dvcfile import file_md5
+from pipeline.layout import Layout
+
+TEXT = ("architecture",)  # a column that is no number, even where it looks like one
+
+
+def run(params: Params, layout: Layout) -> None:
+    sections = load_document(layout.params)["studies"]
+    studies = [read_study(layout, params, study, sections[study]) for study in params.run]
+    versions = {name: version(name) for name in ("oneshot", "matplotlib")} | {"Python": platform.python_version()}
+    write_whole(layout.page, render(studies, versions).encode())
+
+
+def read_study(layout: Layout, params: Params, study: str, section: Mapping[str, Any]) -> StudyResults:
+    """`section`: the study's params as they are written."""
+    paths, dataset = layout.study(study), params.run[study]
+    files = (paths.comparison_table, paths.comparison, paths.timing, paths.supernet_curves, paths.standalone_curves)
+    inputs = verify_inputs(layout, study)
+    named = {entry["path"] for entry in inputs}
+    for file in (*files, paths.supernet_sampling):
+        if (name := file.relative_to(layout.root).as_posix()) not in named:
+            manifest = layout.manifest(study)
+            raise OneshotError(f"{manifest}: does not name {name}; the page needs it; {_again(study)}", BAD_DATA)
+    return StudyResults(
+        name=study,
+        dataset=dataset,
+        digests={name: pin.sha256 for name, pin in CATALOG[dataset].files.items()},
+        seeds=params.studies[study].seeds,
+        space=params.studies[study].search_space(),
+        params=dump_document(section),
+        rows=[_as_numbers(row) for row in read_csv(paths.comparison_table)],
+        summary=read_json(paths.comparison),
+        timing=read_json(paths.timing),
+        supernet_curves=read_csv(paths.supernet_curves),
+        standalone_curves=read_csv(paths.standalone_curves),
+        sampling=read_csv(paths.supernet_sampling),
+        inputs=inputs,
+    )
+
+
+def verify_inputs(layout: Layout, study: str) -> list[dict[str, str]]:
+    """`path` and `md5` of every file that the study's manifest names. Raises OneshotError: 66 if a file is missing, 65
+    if one has changed since compare named it."""
+    manifest = layout.manifest(study)
+    try:
+        inputs = [{"path": str(entry["path"]), "md5": str(entry["md5"])} for entry in read_json(manifest)["inputs"]]
+    except (KeyError, TypeError):
+        raise OneshotError(
+            f"{manifest}: damaged; it must list `inputs`, each with `path` and `md5`; {_again(study)}", BAD_DATA
+        ) from None
+    for entry in inputs:
+        path = layout.root / entry["path"]
+        if not path.resolve().is_relative_to(layout.study(study).folder.resolve()):
+            raise OneshotError(
+                f"{manifest}: names {entry['path']}; an input lies in the results of its study; {_again(study)}",
+                BAD_DATA,
+            )
+        if not path.is_file():
+            raise OneshotError(f"{path}: no such file; an earlier stage writes it; run `dvc repro`", MISSING_INPUT)
+        if (md5 := file_md5(path)) != entry["md5"]:
+            raise OneshotError(
+                f"{path}: changed since `compare` read it: MD5 {md5}, not {entry['md5']}; the page must show what was "
+                f"compared; {_again(study)}",
+                BAD_DATA,
+            )
+    return inputs
+
+
+def _again(study: str) -> str:
+    return f"run `dvc repro -f compare@{study}`"
+
+
+def _as_numbers(row: Mapping[str, str]) -> dict[str, str | float | None]:
+    """Empty cells become None."""
+    return {key: value if key in TEXT else float(value) if value else None for key, value in row.items()}

@@ -1,0 +1,383 @@
+"""The page of all studies: what is on it, what it refuses, and that a real browser shows it without a fault."""
+
+import html
+import itertools
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib
+import pytest
+from conftest import SPACES
+from report_data import make_project, make_results, wide_space, write_results
+
+from oneshot.documents import load_document, write_document
+from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
+from oneshot.params import load_params
+from oneshot.report.image import PALETTE, svg
+from oneshot.report.page import MISSING, StudyResults, render
+from oneshot.report.pareto import pareto_front
+from oneshot.report.scatter import draw_scatter
+from pipeline.layout import Layout
+from pipeline.report import run
+
+STUDIES = ("kernels-sum", "depths")
+FIGURES = ("curves", "oneshot_vs_standalone", "pareto", "gap_ledger", "supernet")
+HOSTILE = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&{{ 7 * 7 }}"
+
+
+def results_of(space, name="study", **changes) -> StudyResults:
+    files = make_results(space)
+    content = {
+        "name": name,
+        "dataset": "mnist",
+        "digests": {"train": "abc"},
+        "seeds": (0,),
+        "space": space,
+        "params": "seeds: [0]\n",
+        "rows": files["comparison.csv"],
+        "summary": files["comparison.json"],
+        "timing": files["timing.json"],
+        "supernet_curves": files["supernet/curves.csv"],
+        "standalone_curves": files["standalone_curves.csv"],
+        "sampling": files["supernet/sampling.csv"],
+        "inputs": [{"path": "results/study/oneshot.csv", "md5": "abc"}],
+    }
+    return StudyResults(**content | changes)
+
+
+def rendered(*studies: StudyResults) -> str:
+    return render(studies, {"oneshot": "1"})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Layout:
+    return make_project(tmp_path, STUDIES)
+
+
+def draw(layout: Layout) -> str:
+    run(load_params(layout.params), layout)
+    return layout.page.read_text()
+
+
+class Outline(HTMLParser):
+    """Tags, ids, headings, and whatever would reach beyond the page."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "xlink:href", "src", "action"):
+                self.targets.append(value)
+
+
+def test_page_shows_every_study_of_run_with_every_figure_and_verdict(project):
+    page = draw(project)
+    for study in STUDIES:
+        assert f'<section class="study" id="{study}"' in page
+        assert all(f'id="{study}.{name}"' in page for name in FIGURES)
+        for row in make_results(load_params(project.params).studies[study].search_space())["comparison.csv"]:
+            assert f"{row['oneshot_test_accuracy']:.2%}" in page
+    assert page.count(": the one-shot ranking agrees with the standalone ranking") == 2 * len(STUDIES)
+
+
+def test_same_inputs_give_the_same_bytes_whatever_the_users_matplotlib(project):
+    before = draw(project)
+    with matplotlib.rc_context({"svg.fonttype": "path", "axes.facecolor": "red", "font.size": 30, "axes.grid": False}):
+        assert draw(project) == before
+
+
+def test_a_study_that_run_no_longer_names_is_not_on_the_page(project):
+    document = load_document(project.params)
+    del document["run"]["depths"]
+    write_document(project.params, document)
+
+    assert "depths" not in re.sub("depths: \\[|depth_block", "", draw(project))
+
+
+@pytest.mark.parametrize(
+    "name", ["comparison.csv", "comparison.json", "supernet/curves.csv", "supernet/sampling.csv", "oneshot.csv"]
+)
+def test_an_input_that_changed_is_refused(project, name):
+    with (project.study("depths").folder / name).open("a") as file:
+        file.write("\n")
+
+    with pytest.raises(
+        OneshotError, match=rf"{name}: changed since `compare`.*; run `dvc repro -f compare@depths`"
+    ) as error:
+        draw(project)
+    assert error.value.exit_code == BAD_DATA
+    assert not project.page.exists()
+
+
+@pytest.mark.parametrize("name", ["results/depths/timing.json", "report/inputs/depths.json"])
+def test_a_missing_input_is_refused(project, name):
+    (project.root / name).unlink()
+
+    with pytest.raises(OneshotError, match=rf"{name}: .*; run `dvc repro`") as error:
+        draw(project)
+    assert error.value.exit_code == MISSING_INPUT
+
+
+@pytest.mark.parametrize(
+    ("manifest", "what"),
+    [
+        ({}, "damaged"),
+        ({"inputs": 3}, "damaged"),
+        ({"inputs": [{"path": "results/depths/timing.json"}]}, "damaged"),
+        ({"inputs": [{"path": "params.yaml", "md5": ""}]}, "names params.yaml"),
+        ({"inputs": [{"path": "results/depths/../kernels-sum/timing.json", "md5": ""}]}, "names results/depths/.."),
+        ({"inputs": []}, "does not name results/depths/comparison.csv"),
+    ],
+)
+def test_a_manifest_that_cannot_be_right_is_refused(project, manifest, what):
+    project.manifest("depths").write_text(json.dumps(manifest))
+
+    with pytest.raises(OneshotError, match=re.escape(what)) as error:
+        draw(project)
+    assert error.value.exit_code == BAD_DATA
+
+
+def test_hostile_text_of_results_and_params_is_shown_not_run():
+    summary = make_results(SPACES["sum"])["comparison.json"] | {"verdict": HOSTILE, "noise_ceiling_reason": HOSTILE}
+    summary["rankings"] = [{"predictor": HOSTILE, "kendall_tau": None, "kendall_tau_reason": HOSTILE}]
+    timing = {"processor": HOSTILE, "latency": {"architectures": [{"architecture": HOSTILE}], "device": HOSTILE}}
+    page = rendered(results_of(SPACES["sum"], summary=summary, timing=timing, params=HOSTILE))
+
+    assert Outline(page).tags.count("script") == 1 and "img" not in Outline(page).tags
+    assert html.escape(HOSTILE, quote=False)[:40] in page
+
+
+def test_hostile_text_in_a_figure_is_shown_not_run():
+    rows = [row | {"architecture": HOSTILE} for row in make_results(SPACES["sum"])["comparison.csv"]]
+    drawn = svg(draw_scatter(HOSTILE.replace("$", ""), rows, {"kendall_tau": 0.5}), "figure", HOSTILE)
+
+    assert {"script", "img"}.isdisjoint(Outline(drawn).tags)
+
+
+def without_numbers(rows, keep=("architecture", "params", "macs", "seed", "epoch", "kind", "name", "trained")):
+    return [{key: value if key in keep else None for key, value in row.items()} for row in rows]
+
+
+def test_missing_values_are_drawn_as_missing():
+    files = make_results(SPACES["sum"])
+    whole = rendered(results_of(SPACES["sum"]))
+    page = rendered(
+        results_of(
+            SPACES["sum"],
+            rows=without_numbers(files["comparison.csv"]),
+            summary={"kendall_tau": None, "kendall_tau_reason": "all tie", "rankings": None},
+            timing={},
+            supernet_curves=without_numbers(files["supernet/curves.csv"]),
+            standalone_curves=without_numbers(files["standalone_curves.csv"]),
+            sampling=[],
+        )
+    )
+
+    assert "all tie" in page and all(f'id="study.{name}"' in page for name in FIGURES)
+    assert not re.search(r"\b(nan|None|Undefined)\b", page.partition("</header>")[2])
+    assert page.count(MISSING) > whole.count(MISSING) + 20
+
+
+def test_columns_that_a_run_did_not_write_are_missing_values():
+    rows = [dict(list(row.items())[:8]) for row in make_results(SPACES["prefix"])["comparison.csv"]]
+
+    assert 'id="study.gap_ledger"' in rendered(results_of(SPACES["prefix"], rows=rows))
+
+
+def test_81_architectures_are_all_there_and_the_page_stays_small():
+    page = rendered(results_of(wide_space(), "shapes"))
+
+    titles = re.findall(r"<title>standalone (\S+), seed 0", page)
+    assert len(set(titles)) == 81
+    assert len(page) < 1_000_000
+
+
+def test_page_is_one_file_with_unique_ids_and_ordered_headings():
+    page = rendered(results_of(SPACES["sum"], "a"), results_of(SPACES["prefix"], "b"))
+    outline = Outline(page)
+
+    assert len(outline.ids) == len(set(outline.ids))
+    assert all(target.startswith("#") or target == "data:," for target in outline.targets)
+    assert {target[1:] for target in outline.targets if target.startswith("#")} <= set(outline.ids)
+    assert {reference[5:-1] for reference in re.findall(r"url\(#[^)]*\)", page)} <= set(outline.ids)
+    levels = [int(tag[1]) for tag in outline.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1 and levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"|http-equiv', "", page)
+
+
+def luminance(color: str) -> float:
+    parts = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["ink", "muted", "link", "oneshot", "standalone", "rest", "tier-1"])
+@pytest.mark.parametrize("ground", ["page", "soft"])
+def test_text_has_the_contrast_of_wcag_aa(ground, name, scheme):
+    dark, light = sorted((luminance(PALETTE[name][scheme]), luminance(PALETTE[ground][scheme])))
+
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_colours_of_the_palette_are_told_apart_in_an_svg():
+    assert len({light for light, _ in PALETTE.values()}) == len(PALETTE)
+
+
+def test_pareto_front_holds_what_nothing_cheaper_reaches():
+    assert pareto_front([3, 1, 2, 2, 4], [0.9, 0.5, 0.8, 0.7, float("nan")]) == [1, 2, 0]
+    assert pareto_front([1, 1], [0.5, 0.5]) == [0]
+
+
+# In a real browser.
+
+CHROMIUM = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--force-prefers-reduced-motion",  # the page jumps where it would glide
+    "--window-size=1280,900",
+)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    layout = make_project(tmp_path_factory.mktemp("page"), STUDIES)
+    write_results(layout, "depths", make_results(load_params(layout.params).studies["depths"].search_space(), (0, 1)))
+    draw(layout)
+    return layout.page
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    # Not at the top: the other tests of this file need no browser.
+    from selenium import webdriver
+
+    browser, control = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and control):
+        pytest.fail(
+            "chromium and chromedriver: not found; the page is tested in them; apt-get install chromium chromium-driver"
+        )
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in CHROMIUM:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(control))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(chromium, page_file):
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    chromium.get("about:blank")
+    chromium.get_log("browser"), chromium.get_log("performance")
+    chromium.get(page_file.as_uri())
+    return chromium
+
+
+def test_browser_has_no_complaint_and_asks_for_nothing_else(browser, page_file):
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    assert browser.get_log("browser") == []
+    assert page_file.as_uri() in asked
+    assert [url for url in asked if url != page_file.as_uri() and not url.startswith("data:")] == []
+
+
+def test_browser_runs_no_script_but_the_pages_own(browser):
+    browser.execute_script(
+        "const script = document.createElement('script'); script.textContent = 'window.foreign = 1';"
+        "document.body.append(script); const image = new Image(); image.src = 'other.png'; document.body.append(image)"
+    )
+
+    assert browser.execute_script("return window.foreign") is None
+    assert all("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_browser_gives_every_figure_a_size(browser, study):
+    for name in FIGURES:
+        size = browser.execute_script(
+            "const box = document.getElementById(arguments[0]).querySelector('svg').getBoundingClientRect();"
+            "return [box.width, box.height]",
+            f"{study}.{name}",
+        )
+        assert min(size) > 50, name
+
+
+def column(browser, number):
+    cells = "[...document.querySelector('#depths table.sortable').tBodies[0].rows].map(row => row.cells[arguments[0]]"
+    return browser.execute_script(f"return {cells}.dataset.value ?? row.cells[arguments[0]].textContent)", number)
+
+
+def test_browser_sorts_a_table_by_click_and_by_key(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    head = browser.find_elements("css selector", "#depths table.sortable thead th")[5]
+    before = column(browser, 5)
+    head.find_element("tag name", "button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert column(browser, 5) == sorted(before, key=float) != before
+
+    head.find_element("tag name", "button").send_keys(Keys.ENTER)
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column(browser, 5) == sorted(before, key=float, reverse=True)
+    assert column(browser, 0) != sorted(column(browser, 0))
+
+
+def test_browser_reaches_a_study_by_its_link(browser, page_file):
+    browser.find_element("css selector", "main td a[href='#depths'], main th a[href='#depths']").click()
+    assert browser.current_url == f"{page_file.as_uri()}#depths"
+    top = "return Math.round(document.getElementById('depths').getBoundingClientRect().top)"
+
+    assert abs(browser.execute_script(top)) < 100
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_browser_never_scrolls_the_page_sideways(browser, width):
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_browser_shows_the_page_dark_where_that_is_preferred(browser):
+    looks = (
+        "return [getComputedStyle(document.body).backgroundColor,"
+        "getComputedStyle(document.querySelector('figure text')).fill]"
+    )
+    seen = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        seen.append(browser.execute_script(looks))
+
+    (light_ground, light_text), (dark_ground, dark_text) = seen
+    assert light_ground != dark_ground and light_text != dark_text
+
+
+def test_browser_tells_an_architecture_under_the_pointer(browser):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    line = browser.find_element("css selector", "[id='depths.oneshot_vs_standalone'] .hover")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", line)
+    ActionChains(browser).move_to_element(line).perform()
+
+    assert browser.execute_script("return arguments[0].matches(':hover')", line)
+    assert re.match(r"\d-\d: one-shot ", line.find_element("tag name", "title").get_attribute("textContent"))
