@@ -44,6 +44,7 @@ def importers(*modules):
         (["click"], {"src/oneshot/cli.py"}),
         (["yaml", "ruamel"], {"src/oneshot/documents.py"}),
         (["pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"], set()),
+        (["jinja2", "markupsafe"], {"src/oneshot/report/page.py"}),
         (["oneshot.cli"], set()),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
@@ -79,7 +80,7 @@ def test_torch_pickles_nothing(path):
 
 
 def test_command_line_starts_without_the_heavy_libraries():
-    heavy = {"torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "matplotlib", "pydantic"}
+    heavy = {"torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "matplotlib", "jinja2", "pydantic"}
     script = "import sys; sys.argv = ['oneshot']; import oneshot.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
     assert "oneshot.cli" in loaded

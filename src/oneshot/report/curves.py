@@ -72,4 +72,4 @@ def _draw_arm(axes: Axes, arm: str, names: Sequence[str], rows: Rows) -> None:
             )
             hover(drawn, f"{arm} {name}, seed {seed}: {accuracies[-1]:.2f}% after epoch {line[-1]['epoch']}")
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
