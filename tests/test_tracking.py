@@ -114,7 +114,7 @@ def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:
 
 
 def _complete(folder: Path) -> bool:
-    tracker = Tracker(folder, warn=print)
+    tracker = Tracker(folder)
     tracker.complete(UNIT, None)
     return tracker.failure is None
 
@@ -142,8 +142,8 @@ def test_an_interrupted_first_use_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_is_known_is_linked_not_made_again(tmp_path: Path) -> None:
-    first = Tracker(tmp_path, warn=print).complete(UNIT, None)
-    second = Tracker(tmp_path, warn=print).complete(UNIT, None)
+    first = Tracker(tmp_path).complete(UNIT, None)
+    second = Tracker(tmp_path).complete(UNIT, None)
 
     assert first is not None and second is not None
     assert (first[0], True, False) == (second[0], first[1], second[1])

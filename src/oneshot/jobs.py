@@ -14,12 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oneshot.checkpoint import serialise, sha256, write_folder
 from oneshot.errors import PROCESS, OneshotError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS, RECORD = "weights.safetensors", "record.json"
 
@@ -46,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, "Tensor"]
     record: Mapping[str, Any]
     """`curve`: rows of an epoch; `train_seconds`; and whatever else is worth keeping, as JSON."""
 
