@@ -9,7 +9,7 @@ from typing import Any
 from oneshot.background import Background
 from oneshot.documents import load_document
 from oneshot.jobs import Finished, Job
-from oneshot.tracking import Metrics, Tracker, Unit
+from oneshot.tracking import Metrics, Tracker, Unit, load_library
 from pipeline.dvcfile import Stage, code_hashes, read_stage
 from pipeline.layout import Layout
 from pipeline.units import Record, curve_point, read_units, run_name, run_tags, test_accuracies
@@ -30,7 +30,7 @@ class StageRuns:
         self._runs: dict[Address, str] = {}
         """Run ids of what is trained now."""
         self._finished: set[Address] = set()
-        self._tracker.connect()
+        load_library()
 
     @property
     def failure(self) -> str | None:
@@ -86,6 +86,11 @@ class LiveRuns:
 
     def finish(self, finished: Finished) -> None:
         self._stage_runs.tell("finish", (finished.job.name, str(finished.job.seed)))
+
+    def end(self, status: str) -> None:
+        """The stage failed (FAILED) or was interrupted (KILLED)."""
+        if self._epochs:
+            self._stage_runs.tell("end", status)
 
 
 def file_md5(path: Path) -> str:

@@ -69,12 +69,13 @@ def _tracked(layout: Layout, record: Record, warn: Callable[[str], None]) -> Ite
         yield ()
         return
     runs = Background(StageRuns, layout, record)
+    live = LiveRuns(runs)
     try:
-        yield (LiveRuns(runs),)
+        yield (live,)
         runs.tell("publish")
     except BaseException as error:
         # An exit by signal is a SystemExit or a KeyboardInterrupt, not an Exception.
-        runs.tell("end", "FAILED" if isinstance(error, Exception) else "KILLED")
+        live.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     finally:
         if failure := runs.close(patience()):

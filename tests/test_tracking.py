@@ -1,11 +1,15 @@
 """MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +18,7 @@ from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
 
 from oneshot.documents import load_document, write_document
-from oneshot.tracking import Tracker, Unit
+from oneshot.tracking import SERVER_SECONDS, Tracker, Unit
 
 UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
 NETWORKS = {"kernels-sum": 4, "depths": 9}
@@ -101,16 +105,73 @@ def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -
     assert "31 runs were there, 0 were made" in project.run("oneshot", "sync").output
 
 
-def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:
-    before = project.outputs()
-    project.forget(".work", "results/kernels-sum/oneshot.csv")
-    outcome = project.run(
-        "oneshot", "evaluate_subnets", "--study", "kernels-sum", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
+def answer(kind: str, connection: socket.socket) -> None:
+    """What a server does that is no MLflow server."""
+    if kind == "hangs":
+        time.sleep(60)
+    connection.recv(1 << 16)
+    if kind == "dribbles":
+        for _ in range(60):
+            connection.sendall(b"H")
+            time.sleep(1)
+    status, body = {"fails": (b"500 Internal Server Error", b"sorry"), "babbles": (b"200 OK", b"<html>?")}[kind]
+    connection.sendall(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n" + body)
+    connection.close()
 
-    assert outcome.code == 0
-    assert len([line for line in outcome.output.splitlines() if line.startswith("warning: MLflow")]) == 1
-    assert project.outputs() == before
+
+@pytest.fixture(params=["refuses", "hangs", "dribbles", "fails", "babbles"])
+def bad_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if request.param == "refuses":
+            server.close()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    threading.Thread(target=suppressed, args=(connection,), daemon=True).start()
+
+        def suppressed(connection: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                answer(request.param, connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield address
+
+
+def test_a_bad_server_costs_one_warning_and_seconds_but_no_result(project: Project, bad_server: str) -> None:
+    before = project.outputs()
+    project.forget("results/kernels-sum/oneshot.csv")
+    command = ("oneshot", "evaluate_subnets", "--study", "kernels-sum")
+    untracked, tracked = {"ONESHOT_TRACKING": "off"}, {"MLFLOW_TRACKING_URI": bad_server}
+    seconds = []
+    for environment in (untracked, tracked):
+        started = time.monotonic()
+        outcome = project.run(*command, **environment)
+        seconds.append(time.monotonic() - started)
+        assert (outcome.code, project.outputs()) == (0, before)
+
+    (warning,) = outcome.output.splitlines()
+    assert warning.startswith("warning: MLflow: ") and warning.endswith("run `oneshot sync` later")
+    assert seconds[1] < seconds[0] + SERVER_SECONDS + 3  # a busy machine takes turns
+
+
+def test_a_stage_that_is_not_tracked_leaves_no_run(project: Project) -> None:
+    project.forget("mlflow.db", "mlruns")
+    outcome = project.run("oneshot", "download", "--dataset", "mnist", ONESHOT_TRACKING="off")
+
+    assert (outcome.code, outcome.output) == (0, "")
+    assert not (project.folder / "mlflow.db").exists()
+
+
+def test_the_switch_knows_on_and_off_alone(project: Project) -> None:
+    outcome = project.run("oneshot", "download", "--dataset", "mnist", ONESHOT_TRACKING="no")
+
+    assert (outcome.code, outcome.output.splitlines()) == (
+        2,
+        ["error: ONESHOT_TRACKING: `no`; it must be on or off; unset it"],
+    )
 
 
 def _complete(folder: Path) -> bool:

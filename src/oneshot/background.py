@@ -32,18 +32,20 @@ class Background:
         with _interruptions_blocked():
             self._process.start()
         theirs.close()
+        self._told = False
         self._waiting: SimpleQueue[tuple[str, tuple[Any, ...]] | None] = SimpleQueue()
         # A pipe that is full would stop whoever writes to it.
         threading.Thread(target=self._pass_on, daemon=True).start()
 
     def tell(self, method: str, *arguments: Any) -> None:
+        self._told = True
         self._waiting.put((method, arguments))
 
     def close(self, seconds: float) -> str | None:
         """Waits at most so long for all that it was told; the failure, if any."""
         self._waiting.put(None)
         try:
-            return self._wait(seconds)
+            return self._wait(seconds) if self._told else None
         except BaseException:
             self._wait(seconds)  # an interruption waits, too; the second one does not
             raise
@@ -56,7 +58,7 @@ class Background:
             return f"no answer within {seconds:.0f} seconds"
         try:
             failure: str | None = self._connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return "its process died"
         return failure
 

@@ -81,6 +81,17 @@ def _guarded(
     return guarded
 
 
+def load_library() -> type["MlflowClient"]:
+    """Takes seconds, so that whoever has time may call it ahead. Touches no file and no server."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient
+
+
 class Tracker:
     """Writes units into MLflow: `MLFLOW_TRACKING_URI` if set, else mlflow.db and mlruns/ in `home`."""
 
@@ -92,22 +103,12 @@ class Tracker:
 
     @functools.cached_property
     def _client(self) -> "MlflowClient":
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        client = load_library()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:
             uri = f"sqlite:///{self._home / 'mlflow.db'}"
             _create_database(self._home / "mlflow.db")
-        return MlflowClient(uri)
-
-    @_guarded
-    def connect(self) -> None:
-        """Ahead of the first call, which would do it: takes seconds."""
-        _ = self._client
+        return client(uri)
 
     @_guarded
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
@@ -257,12 +258,11 @@ def _create_database(path: Path) -> None:
     if path.exists():
         return
     from filelock import FileLock
-    from mlflow import MlflowClient
 
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
         aside = path.with_name(f"{path.name}.new")
         aside.unlink(missing_ok=True)
-        MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+        load_library()(f"sqlite:///{aside}").search_experiments(max_results=1)
         aside.replace(path)
