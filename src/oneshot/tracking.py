@@ -107,7 +107,7 @@ class Tracker:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:
             uri = f"sqlite:///{self._home / 'mlflow.db'}"
-            _create_database(self._home / "mlflow.db")
+            create_database(self._home / "mlflow.db")
         return client(uri)
 
     @_guarded
@@ -252,7 +252,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None
 
 
-def _create_database(path: Path) -> None:
+def create_database(path: Path) -> None:
     """First use, safe against two at once and against an interruption: MLflow's own table creation is neither, and
     leaves a database that fails for ever. So it is made aside, under a lock, and renamed."""
     if path.exists():
