@@ -9,7 +9,7 @@ from typing import Any
 
 from oneshot.background import Background
 from oneshot.errors import USAGE, OneshotError
-from oneshot.jobs import Finished, Job, Listener
+from oneshot.jobs import Finished, Job, Listener, prepare_processes
 from oneshot.params import Params, load_params
 from oneshot.progress import ProgressListener
 from oneshot.tracking import patience
@@ -54,7 +54,9 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
         if name == "download":
             _download(params, layout, key)
         else:
-            from pipeline.context import Context  # imports torch, while the tracker imports MLflow
+            if name == "train_standalones" and params.compute.workers > 1:
+                prepare_processes(f"pipeline.{name}")
+            from pipeline.context import Context  # imports torch, as the others do now
 
             with ProgressListener(f"{name}@{key}") as progress:
                 context = Context(name, key, params, layout, Everyone(progress, *listeners))

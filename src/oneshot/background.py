@@ -6,13 +6,13 @@ cannot be ended. It does not hear an interruption, which is the caller's to pass
 
 import contextlib
 import multiprocessing
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Protocol
+
+from oneshot.jobs import interruptions_blocked
 
 
 class Told(Protocol):
@@ -29,7 +29,7 @@ class Background:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
-        with _interruptions_blocked():
+        with interruptions_blocked():
             self._process.start()
         theirs.close()
         self._told = False
@@ -67,17 +67,6 @@ class Background:
             while (message := self._waiting.get()) is not None:
                 self._connection.send(message)
             self._connection.send(None)
-
-
-@contextlib.contextmanager
-def _interruptions_blocked() -> Iterator[None]:
-    """For a process that is started meanwhile, which inherits this."""
-    resource_tracker.ensure_running()  # its own start would lift the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, make: Callable[..., Told], arguments: tuple[Any, ...]) -> None:
