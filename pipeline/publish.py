@@ -1,12 +1,13 @@
 """A stage's results in MLflow: live while it runs, whole when it has ended, and again from dvc.lock at any time."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
+from oneshot.background import Background
 from oneshot.documents import load_document
 from oneshot.jobs import Finished, Job
-from oneshot.tracking import Tracker, Unit
+from oneshot.tracking import Metrics, Tracker, Unit, load_library
 from pipeline.dvcfile import Stage, code_hashes, read_stage
 from pipeline.layout import Layout
 from pipeline.units import Record, curve_point, read_units, run_name, run_tags, test_accuracies
@@ -14,15 +15,61 @@ from pipeline.units import Record, curve_point, read_units, run_name, run_tags, 
 COMPARED = ("evaluate_subnets", "train_standalones")
 
 
-class LiveRuns:
-    """Hears jobs (see jobs.Listener) and shows each in a run of its own, epoch by epoch."""
+Address = tuple[str, str]
+"""A job and its seed."""
 
-    def __init__(self, tracker: Tracker, stage: str, study: str):
-        self._tracker, self._stage, self._study = tracker, stage, study
-        self.runs: dict[tuple[str, str], str] = {}
-        """Run ids by job and seed, of what was trained now."""
-        self._epochs: dict[str, int] = {}
-        self._finished: set[tuple[str, str]] = set()
+
+class StageRuns:
+    """What MLflow shows of a stage. Lives in a process of its own (see background.Told)."""
+
+    def __init__(self, layout: Layout, record: Record):
+        self._layout, self._record = layout, record
+        self._tracker = Tracker(layout.home)
+        self._runs: dict[Address, str] = {}
+        """Run ids of what is trained now."""
+        self._finished: set[Address] = set()
+        load_library()
+
+    @property
+    def failure(self) -> str | None:
+        return self._tracker.failure
+
+    def epoch(self, address: Address, number: int, metrics: Metrics) -> None:
+        if address not in self._runs:
+            stage, study = self._record.stage, self._record.key
+            run_id = self._tracker.start(study, run_name(stage, address[0]), run_tags(stage, study, *address))
+            if run_id is None:
+                return
+            self._runs[address] = run_id
+        self._tracker.log_epoch(self._runs[address], number, metrics)
+
+    def finish(self, address: Address) -> None:
+        self._finished.add(address)
+
+    def publish(self) -> None:
+        """Fills up the runs from the stage's files; `compare` adds what it knows to those of the networks."""
+        layout, record = self._layout, self._record
+        publish(self._tracker, layout, record, self._runs)
+        if record.stage == "compare":
+            for stage in COMPARED:
+                networks = publish(self._tracker, layout, record_of_run(layout, stage, record.key, record.dataset))
+                log_test_accuracies(self._tracker, layout, record.key, networks)
+
+    def end(self, status: str) -> None:
+        """The stage came to no end: `status` is FAILED or KILLED."""
+        for address, run_id in self._runs.items():
+            self._tracker.end(run_id, "FINISHED" if address in self._finished else status)
+
+    def abandon(self) -> None:
+        self.end("KILLED")
+
+
+class LiveRuns:
+    """Hears jobs (see jobs.Listener) and tells StageRuns of each, epoch by epoch."""
+
+    def __init__(self, runs: Background):
+        self._stage_runs = runs
+        self._epochs: Counter[Address] = Counter()
 
     def begin(self, jobs: Sequence[Job]) -> None:
         pass
@@ -32,30 +79,16 @@ class LiveRuns:
 
     def epoch(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         address = job.name, str(job.seed)
-        if address not in self.runs:
-            tags = run_tags(self._stage, self._study, job.name, job.seed)
-            run_id = self._tracker.start(self._study, run_name(self._stage, job.name), tags)
-            if run_id is None:
-                return
-            self.runs[address] = run_id
-        number = self._epochs[job.fingerprint] = self._epochs.get(job.fingerprint, 0) + 1
-        self._tracker.log_epoch(self.runs[address], number, curve_point(rows))
+        self._epochs[address] += 1
+        self._stage_runs.tell("epoch", address, self._epochs[address], curve_point(rows))
 
     def finish(self, finished: Finished) -> None:
-        self._finished.add((finished.job.name, str(finished.job.seed)))
+        self._stage_runs.tell("finish", (finished.job.name, str(finished.job.seed)))
 
-    def __enter__(self) -> "LiveRuns":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            return
-        # An exit by signal is a SystemExit or a KeyboardInterrupt, not an Exception.
-        status = "FAILED" if issubclass(kind, Exception) else "KILLED"
-        for address, run_id in self.runs.items():
-            self._tracker.end(run_id, "FINISHED" if address in self._finished else status)
+    def end(self, status: str) -> None:
+        """The stage failed (FAILED) or was interrupted (KILLED)."""
+        if self._epochs:
+            self._stage_runs.tell("end", status)
 
 
 def record_of_run(layout: Layout, stage: str, key: str, dataset: str) -> Record:
@@ -84,7 +117,7 @@ def publish(
     tracker: Tracker,
     layout: Layout,
     record: Record,
-    live_runs: Mapping[tuple[str, str], str] | None = None,
+    live_runs: Mapping[Address, str] | None = None,
     restored: bool = False,
 ) -> Published:
     """Links, completes or makes the run of each unit. `restored`: made from files of an earlier run."""

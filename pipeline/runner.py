@@ -1,21 +1,24 @@
 """Runs one stage: params in, progress and tracking around it, its results into MLflow."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from oneshot.background import Background
 from oneshot.errors import USAGE, OneshotError
-from oneshot.jobs import Finished, Job, Listener
+from oneshot.jobs import Finished, Job, Listener, prepare_processes
 from oneshot.params import Params, load_params
 from oneshot.progress import ProgressListener
-from oneshot.tracking import Tracker
-from pipeline.context import Context
+from oneshot.tracking import patience
 from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout
-from pipeline.publish import COMPARED, LiveRuns, log_test_accuracies, publish, record_of_run
+from pipeline.publish import LiveRuns, StageRuns, record_of_run
 from pipeline.units import Record
+
+SWITCH = "ONESHOT_TRACKING"
 
 
 class Everyone:
@@ -49,30 +52,47 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
     dataset = key if name in ("download", "report") else params.run[key]
     record = record_of_run(layout, name, key, dataset)
     _refuse_foreign_code(record)
-    tracker = Tracker(layout.home, warn)
-    with ExitStack() as stack:
-        live = stack.enter_context(LiveRuns(tracker, name, key))
+    with _tracked(layout, record, warn) as listeners:
         if name == "download":
             _download(params, layout, key)
         elif name == "report":
             importlib.import_module("pipeline.report").run(params, layout)
         else:
-            progress = stack.enter_context(ProgressListener(f"{name}@{key}"))
-            context = Context(name, key, params, layout, Everyone(progress, live))
-            importlib.import_module(f"pipeline.{name}").run(context)
+            if name == "train_standalones" and params.compute.workers > 1:
+                prepare_processes(f"pipeline.{name}")
+            from pipeline.context import Context  # imports torch, as the others do now
+
+            with ProgressListener(f"{name}@{key}") as progress:
+                context = Context(name, key, params, layout, Everyone(progress, *listeners))
+                importlib.import_module(f"pipeline.{name}").run(context)
         _refuse_edits_meanwhile(record, record_of_run(layout, name, key, dataset))
+
+
+@contextmanager
+def _tracked(layout: Layout, record: Record, warn: Callable[[str], None]) -> Iterator[Sequence[Listener]]:
+    """Shows in MLflow what is done meanwhile: to whom jobs must be told. Results do not depend on it."""
+    if _tracking_is_off():
+        yield ()
+        return
+    runs = Background(StageRuns, layout, record)
+    live = LiveRuns(runs)
     try:
-        _publish(tracker, layout, record, live)
-    except (OneshotError, LookupError, ValueError) as error:
-        warn(f"warning: MLflow: {error}; results are not affected; run `oneshot sync` later")
+        yield (live,)
+        runs.tell("publish")
+    except BaseException as error:
+        # An exit by signal is a SystemExit or a KeyboardInterrupt, not an Exception.
+        live.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    finally:
+        if failure := runs.close(patience()):
+            warn(f"warning: MLflow: {failure}; results are not affected; run `oneshot sync` later")
 
 
-def _publish(tracker: Tracker, layout: Layout, record: Record, live: LiveRuns) -> None:
-    publish(tracker, layout, record, live.runs)
-    if record.stage == "compare":
-        for stage in COMPARED:
-            networks = publish(tracker, layout, record_of_run(layout, stage, record.key, record.dataset))
-            log_test_accuracies(tracker, layout, record.key, networks)
+def _tracking_is_off() -> bool:
+    switch = os.environ.get(SWITCH, "on")
+    if switch not in ("on", "off"):
+        raise OneshotError(f"{SWITCH}: `{switch}`; it must be on or off; unset it", USAGE)
+    return switch == "off"
 
 
 def _refuse_foreign_code(record: Record) -> None:

@@ -26,7 +26,7 @@ def run(warn: Callable[[str], None]) -> str:
     """What was done, in one line."""
     layout = Layout.find()
     params = load_params(layout.params)
-    tracker = Tracker(layout.home, warn)
+    tracker = Tracker(layout.home)
     current: dict[str, set[str]] = defaultdict(set)
     counts: Counter[bool] = Counter()
     networks: dict[str, list[Published]] = defaultdict(list)

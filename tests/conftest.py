@@ -21,6 +21,7 @@ from oneshot.blocks import (
 from oneshot.data import Examples
 from oneshot.machine import Machine
 from oneshot.space import SearchSpace
+from oneshot.tracking import create_database
 
 INPUT_SHAPE, CLASSES = (1, 8, 8), 4
 
@@ -88,6 +89,13 @@ def finished_run(shared_folder: Path) -> Outcome:
 def finished_project(shared_folder: Path, finished_run: Outcome) -> Project:
     """Not to be changed: tests that edit take a copy."""
     return Project(shared_folder / "project")
+
+
+@pytest.fixture(scope="session")
+def empty_database(shared_folder: Path) -> Path:
+    """To be copied where a test looks at something else than its creation, which takes seconds."""
+    create_database(shared_folder / "mlflow.db")
+    return shared_folder / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

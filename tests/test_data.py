@@ -2,13 +2,14 @@
 
 import hashlib
 import struct
+import tracemalloc
 
 import numpy
 import pytest
 import torch
 
 from oneshot.catalog import CATALOG, FilePin, KnownDataset, part_files
-from oneshot.data import load, load_split, load_test, verify_training_files
+from oneshot.data import _moments, load, load_split, load_test, verify_training_files
 from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
 from oneshot.params import Dataset
 
@@ -82,6 +83,17 @@ def test_moments_are_those_of_numpy(folder):
     scaled = random_pixels("train") / 255
     assert examples.mean == pytest.approx(scaled.mean(), rel=1e-12)
     assert examples.deviation == pytest.approx(scaled.std(), rel=1e-12)
+
+
+def test_moments_take_less_memory_than_the_images():
+    images = numpy.zeros((20_000, 28, 28), numpy.uint8)
+
+    tracemalloc.start()
+    _moments(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 0 < peak < images.nbytes
 
 
 def test_normalised_training_images_have_mean_0_and_deviation_1(folder):

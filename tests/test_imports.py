@@ -37,6 +37,14 @@ def importers(*modules):
     }
 
 
+def loaded(module):
+    """What a fresh process has imported after this module."""
+    script = f"import sys; sys.argv = ['oneshot']; import {module}; print(*sys.modules)"
+    names = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    assert module in names
+    return set(names)
+
+
 @pytest.mark.parametrize(
     ("modules", "owners"),
     [
@@ -79,9 +87,11 @@ def test_torch_pickles_nothing(path):
     assert {"torch.save", "torch.load", "torch.serialization"}.isdisjoint(imports(FILES[path]))
 
 
+@pytest.mark.parametrize("module", ["download", "runner", "publish", "show", "sync", "demo"])
+def test_command_that_trains_nothing_starts_without_the_heavy_libraries(module):
+    assert {"torch", "torchvision", "mlflow", "numpy", "scipy", "matplotlib"}.isdisjoint(loaded(f"pipeline.{module}"))
+
+
 def test_command_line_starts_without_the_heavy_libraries():
     heavy = {"torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "matplotlib", "jinja2", "pydantic"}
-    script = "import sys; sys.argv = ['oneshot']; import oneshot.cli; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
-    assert "oneshot.cli" in loaded
-    assert heavy.isdisjoint(loaded)
+    assert heavy.isdisjoint(loaded("oneshot.cli"))

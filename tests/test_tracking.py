@@ -1,11 +1,16 @@
 """MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
 
+import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +19,7 @@ from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
 
 from oneshot.documents import load_document, write_document
-from oneshot.tracking import Tracker, Unit
+from oneshot.tracking import SERVER_SECONDS, Tracker, Unit
 
 UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
 NETWORKS = {"kernels-sum": 4, "depths": 9}
@@ -80,11 +85,13 @@ def test_the_page_is_one_run_and_a_changed_page_another(project: Project) -> Non
     assert len(runs(project.folder, "report_page")) == 2
 
 
-def test_sync_fills_an_empty_database_once(project: Project, finished_project: Project) -> None:
+def test_sync_fills_an_empty_database_once(project: Project, finished_project: Project, empty_database: Path) -> None:
     """As after a fresh clone: neither weights nor data, no cache, no database."""
     before = {run.data.tags["oneshot.key"] for run in runs(finished_project.folder, "depths")}
     weights = [f"results/{study}/{arm}/weights" for study in NETWORKS for arm in ("supernet", "standalone")]
     project.forget("mlflow.db", "mlruns", ".work", ".dvc/cache", "data", *weights)
+
+    shutil.copy(empty_database, project.folder)
 
     assert ", 32 were made" in project.run("oneshot", "sync").output
     assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
@@ -112,11 +119,59 @@ def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -
     assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
 
 
-def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:
+def answer(kind: str, connection: socket.socket) -> None:
+    """As no MLflow server does."""
+    with connection, contextlib.suppress(OSError):
+        connection.recv(1 << 16)
+        if kind == "hangs":
+            time.sleep(60)
+        elif kind == "dribbles":
+            for _ in range(60):
+                connection.sendall(b"H")
+                time.sleep(1)
+        else:
+            status = b"200 OK" if kind == "babbles" else b"500 Internal Server Error"
+            connection.sendall(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n<html>?")
+
+
+@pytest.fixture(params=["refuses", "hangs", "dribbles", "fails", "babbles"])
+def bad_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=answer, args=(request.param, connection), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if request.param != "refuses":
+            threading.Thread(target=serve, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if request.param == "refuses":
+            server.close()
+        yield address
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)  # wakes the thread
+
+
+def test_a_bad_server_costs_one_warning_and_seconds(project: Project, bad_server: str) -> None:
+    project.edit("datasets.mnist.folder", str(project.folder / "data/mnist"))
+    seconds, outcomes = [], []
+    for environment in ({"ONESHOT_TRACKING": "off"}, {"MLFLOW_TRACKING_URI": bad_server}):
+        started = time.monotonic()
+        outcomes.append(project.run("oneshot", "download", "--dataset", "mnist", **environment))
+        seconds.append(time.monotonic() - started)
+
+    (warning,) = outcomes[1].output.splitlines()
+    assert [outcome.code for outcome in outcomes] == [0, 0] and outcomes[0].output == ""
+    assert warning.startswith("warning: MLflow: ") and warning.endswith("run `oneshot sync` later")
+    assert seconds[1] < seconds[0] + SERVER_SECONDS + 3  # a busy machine takes turns
+
+
+def test_training_goes_on_without_the_tracking_server(project: Project) -> None:
     before = project.outputs()
-    project.forget(".work", "results/kernels-sum/oneshot.csv")
+    project.forget(".work", "results/kernels-sum/supernet")
     outcome = project.run(
-        "oneshot", "evaluate_subnets", "--study", "kernels-sum", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
+        "oneshot", "train_supernet", "--study", "kernels-sum", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
     )
 
     assert outcome.code == 0
@@ -124,15 +179,32 @@ def test_results_do_not_depend_on_a_tracking_server(project: Project) -> None:
     assert project.outputs() == before
 
 
+def test_a_stage_that_is_not_tracked_leaves_no_database(project: Project) -> None:
+    project.forget("mlflow.db", "mlruns")
+    outcome = project.run("oneshot", "evaluate_subnets", "--study", "kernels-sum", ONESHOT_TRACKING="off")
+
+    assert (outcome.code, outcome.output) == (0, "")
+    assert not (project.folder / "mlflow.db").exists()
+
+
+def test_the_switch_knows_on_and_off_alone(project: Project) -> None:
+    outcome = project.run("oneshot", "download", "--dataset", "mnist", ONESHOT_TRACKING="no")
+
+    assert (outcome.code, outcome.output.splitlines()) == (
+        2,
+        ["error: ONESHOT_TRACKING: `no`; it must be on or off; unset it"],
+    )
+
+
 def _complete(folder: Path) -> bool:
-    tracker = Tracker(folder, warn=print)
+    tracker = Tracker(folder)
     tracker.complete(UNIT, None)
     return tracker.failure is None
 
 
 def test_first_use_by_several_processes_at_once_breaks_nothing(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert pool.map(_complete, [tmp_path] * 3) == [True] * 3
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(_complete, [tmp_path] * 2) == [True] * 2
 
     assert runs(tmp_path, "depths")
 
@@ -152,9 +224,10 @@ def test_an_interrupted_first_use_breaks_nothing(tmp_path: Path) -> None:
     assert _complete(tmp_path)
 
 
-def test_a_unit_that_is_known_is_linked_not_made_again(tmp_path: Path) -> None:
-    first = Tracker(tmp_path, warn=print).complete(UNIT, None)
-    second = Tracker(tmp_path, warn=print).complete(UNIT, None)
+def test_a_unit_that_is_known_is_linked_not_made_again(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, tmp_path)
+    first = Tracker(tmp_path).complete(UNIT, None)
+    second = Tracker(tmp_path).complete(UNIT, None)
 
     assert first is not None and second is not None
     assert (first[0], True, False) == (second[0], first[1], second[1])

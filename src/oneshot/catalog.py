@@ -67,12 +67,13 @@ CATALOG = {
 }
 
 
-def check_content(path: Path, content: bytes, sha256: str) -> None:
-    """Raises OneshotError (exit 65) unless the content is that of the file so named in the dataset's folder."""
+def check_content(path: Path, size: int, sha256: str) -> None:
+    """Raises OneshotError (exit 65) unless these are the size and digest of the file so named in the dataset's
+    folder."""
     pin = CATALOG[path.parent.name].files[path.name]
-    if len(content) != pin.size or sha256 != pin.sha256:
+    if size != pin.size or sha256 != pin.sha256:
         raise OneshotError(
-            f"{path}: damaged: {len(content)} bytes with SHA-256 {sha256}; it must have {pin.size} bytes with "
+            f"{path}: damaged: {size} bytes with SHA-256 {sha256}; it must have {pin.size} bytes with "
             f"SHA-256 {pin.sha256}; delete it and run `dvc repro -f download@{path.parent.name}`",
             BAD_DATA,
         )

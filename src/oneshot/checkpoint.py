@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-
-import safetensors.torch
-from safetensors import SafetensorError
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, OneshotError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -46,14 +46,19 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     aside.replace(path)
 
 
-def serialise(tensors: Mapping[str, Tensor]) -> bytes:
+def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
     """Equal tensors give equal bytes: sorted names, plain layout, no metadata."""
+    import safetensors.torch  # imports torch, which takes seconds
+
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     return safetensors.torch.save(plain)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, "Tensor"]:
     """Raises OneshotError: 66 if the file is missing, 65 if it is not whole."""
+    import safetensors.torch
+    from safetensors import SafetensorError
+
     try:
         return safetensors.torch.load(path.read_bytes())
     except OSError as error:

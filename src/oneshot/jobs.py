@@ -4,6 +4,7 @@ A job that finished once is never trained again: its folder in the store is name
 at a time changes no result, since each claims its own threads and seeds its own streams.
 """
 
+import contextlib
 import functools
 import json
 import multiprocessing
@@ -13,13 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oneshot.checkpoint import serialise, sha256, write_folder
 from oneshot.errors import PROCESS, OneshotError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS, RECORD = "weights.safetensors", "record.json"
 
@@ -46,7 +50,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, "Tensor"]
     record: Mapping[str, Any]
     """`curve`: rows of an epoch; `train_seconds`; and whatever else is worth keeping, as JSON."""
 
@@ -93,7 +97,7 @@ Training = Callable[[Job, Reporter], Trained]
 
 
 def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener) -> list[Finished]:
-    """The jobs' results, in their order. `training` must be importable by name, as worker processes are spawned.
+    """The jobs' results, in their order. `training` must be importable by name, as it runs in other processes.
 
     If jobs fail, the others are finished and kept first; then the first failure is raised.
     """
@@ -131,11 +135,33 @@ def _run_here(
     _raise_first(failures)
 
 
+def prepare_processes(module: str) -> ForkServerContext:
+    """Begins to import what jobs need, in a process that theirs are forked from: once, and its memory is shared.
+
+    Not forked from this one: a fork inherits torch's thread pools, once they have worked, in a state that can hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    with interruptions_blocked():
+        forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def interruptions_blocked() -> Iterator[None]:
+    """For a process that is started meanwhile, which inherits this: an interruption is its parent's to handle."""
+    resource_tracker.ensure_running()  # its own start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run_in_processes(
     training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener
 ) -> Iterator[Finished]:
-    # Spawned, not forked: a fork inherits torch's thread pools in a state that can hang.
-    context = multiprocessing.get_context("spawn")
+    context = prepare_processes(training.__module__)
     # Its `put` returns when the message is in the pipe, so what a job said is there before its result.
     messages = context.SimpleQueue()
     failures: list[BaseException] = []
@@ -177,9 +203,9 @@ _messages: Any = None
 
 
 def _connect(messages: Any) -> None:
-    """In a new worker process: where its jobs report to. An interruption is the parent's to handle."""
+    """In a new worker process: where its jobs report to. Its parent ends it by SIGTERM."""
     global _messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _messages = messages
 
 

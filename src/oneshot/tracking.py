@@ -1,18 +1,15 @@
 """MLflow, and the only import of it. Files are the record; MLflow is a view of them that can be made again.
 
-A run is found again by its key, a digest of everything that it shows. A tracking server that fails costs one warning
-and a few seconds, never a training.
+A run is found again by its key, a digest of everything that it shows. A stage's tracker works beside it, in a process
+of its own, and is waited for at the end only: a server that fails costs a warning and seconds, never a training.
 """
 
-import contextlib
 import functools
 import hashlib
 import json
 import logging
 import os
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,6 +31,7 @@ ENVIRONMENT = {
 }
 BATCH = 900  # MLflow takes at most 1000 metrics and 100 params in one call
 PARAM_BATCH = 90
+SERVER_SECONDS, DATABASE_SECONDS = 10, 60
 OUTPUTS = (":!results", ":!report", ":!dvc.lock")  # a run writes them itself
 KEY, CURRENT = "oneshot.key", "current"
 
@@ -66,66 +64,51 @@ class Unit:
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=list).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def _interruptions_deferred() -> Iterator[None]:
-    """SIGINT and SIGTERM wait for the end: in the middle of a transaction they would leave the database locked.
-    By handlers, since a mask is a thread's own, and Python acts on a signal whichever thread it reaches."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if arrived:
-            signal.raise_signal(arrived[0])
-
-
 def _guarded(
     method: Callable[Concatenate["Tracker", Arguments], Answer],
 ) -> Callable[Concatenate["Tracker", Arguments], Answer | None]:
-    """After the first failure the tracker is silent: results matter more than their view."""
+    """After the first failure the tracker does nothing: results matter more than their view."""
 
     def guarded(tracker: "Tracker", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer | None:
         if tracker.failure is not None:
             return None
         try:
-            with _interruptions_deferred():
-                return method(tracker, *arguments, **named)
+            return method(tracker, *arguments, **named)
         except Exception as error:
             tracker.failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            tracker.warn(f"warning: MLflow: {tracker.failure}; results are not affected; run `oneshot sync` later")
             return None
 
     return guarded
 
 
+def load_library() -> type["MlflowClient"]:
+    """Takes seconds, so that whoever has time may call it ahead. Touches no file and no server."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return MlflowClient
+
+
 class Tracker:
     """Writes units into MLflow: `MLFLOW_TRACKING_URI` if set, else mlflow.db and mlruns/ in `home`."""
 
-    def __init__(self, home: Path, warn: Callable[[str], None]):
-        self._home, self.warn = home, warn
+    def __init__(self, home: Path):
+        self._home = home
         self.failure: str | None = None
         self._experiments: dict[str, str] = {}
         self._runs: dict[str, dict[str, Run]] = {}
 
     @functools.cached_property
     def _client(self) -> "MlflowClient":
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        client = load_library()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:
             uri = f"sqlite:///{self._home / 'mlflow.db'}"
-            _create_database(self._home / "mlflow.db")
-        return MlflowClient(uri)
+            create_database(self._home / "mlflow.db")
+        return client(uri)
 
     @_guarded
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
@@ -256,6 +239,11 @@ class Tracker:
         return {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
 
 
+def patience() -> float:
+    """Seconds that a stage which has ended waits for its tracker. One's own database may be slow, but does not hang."""
+    return SERVER_SECONDS if os.environ.get("MLFLOW_TRACKING_URI") else DATABASE_SECONDS
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(folder), *arguments]
     try:
@@ -264,18 +252,17 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None
 
 
-def _create_database(path: Path) -> None:
+def create_database(path: Path) -> None:
     """First use, safe against two at once and against an interruption: MLflow's own table creation is neither, and
     leaves a database that fails for ever. So it is made aside, under a lock, and renamed."""
     if path.exists():
         return
     from filelock import FileLock
-    from mlflow import MlflowClient
 
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
         aside = path.with_name(f"{path.name}.new")
         aside.unlink(missing_ok=True)
-        MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+        load_library()(f"sqlite:///{aside}").search_experiments(max_results=1)
         aside.replace(path)
