@@ -59,7 +59,7 @@ def train_small(job, reporter):
     recipe = Recipe(epochs=2, batch_size=8, optimizer=optimizer, schedule=Schedule(name="cosine", warmup=0.0))
     epochs = train(lambda step: [network], network, recipe, examples, job.seed, machine, reporter.tick)
     return follow(
-        epochs, lambda epoch: [{"train_loss": mean_loss([loss for (loss,) in epoch.losses])}], network, reporter
+        epochs, lambda epoch, model: [{"train_loss": mean_loss([loss for (loss,) in epoch.losses])}], network, reporter
     )
 
 
