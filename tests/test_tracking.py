@@ -242,21 +242,44 @@ def test_plain_mlflow_finds_the_default_database(finished_project: Project) -> N
     assert "depths" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project: Project, number: signal.Signals) -> None:
+def end_a_training_by(number: signal.Signals, project: Project) -> tuple[int, str]:
+    """The exit code of the stage and what it said after the signal; none of its processes is left."""
     project.forget(".work")
     project.edit("studies.kernels-sum.standalone.epochs", 500)
     command = ["oneshot", "train_standalones", "--study", "kernels-sum"]
     with subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as stage:
-        # A later epoch is told when the first one's run is there.
+        # A later epoch is told when the first one's run is there, or soon.
         while "epoch 4/500" not in stage.stderr.readline():
             assert stage.poll() is None
-        workers = psutil.Process(stage.pid).children(recursive=True)
+        others = psutil.Process(stage.pid).children(recursive=True)
+        wait_for_runs(project)
         stage.send_signal(number)
-        last_line = stage.stderr.read().splitlines()[-1]
-        assert stage.wait(timeout=30) == 128 + number
+        words = stage.stderr.read()
+        assert psutil.wait_procs(others, timeout=60)[1] == []
+        return stage.wait(timeout=60), words
 
-    assert last_line.startswith("error: ")
-    assert psutil.wait_procs(workers, timeout=10)[1] == []
-    statuses = {run.info.status for run in runs(project.folder, "kernels-sum")}
-    assert "KILLED" in statuses and "RUNNING" not in statuses
+
+def wait_for_runs(project: Project) -> None:
+    deadline = time.monotonic() + 60
+    while not runs(project.folder, "kernels-sum", "attributes.status = 'RUNNING'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def statuses(project: Project) -> set[str]:
+    return {run.info.status for run in runs(project.folder, "kernels-sum")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project: Project, number: signal.Signals) -> None:
+    code, words = end_a_training_by(number, project)
+
+    assert code == 128 + number
+    assert words.splitlines()[-1].startswith("error: ") and "Traceback" not in words
+    assert "KILLED" in statuses(project) and "RUNNING" not in statuses(project)
+
+
+def test_a_training_that_is_killed_leaves_no_process_and_a_killed_run(project: Project) -> None:
+    assert end_a_training_by(signal.SIGKILL, project)[0] == -signal.SIGKILL
+
+    assert "KILLED" in statuses(project) and "RUNNING" not in statuses(project)

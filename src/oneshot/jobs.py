@@ -8,7 +8,9 @@ import contextlib
 import functools
 import json
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -203,10 +205,17 @@ _messages: Any = None
 
 
 def _connect(messages: Any) -> None:
-    """In a new worker process: where its jobs report to. Its parent ends it by SIGTERM."""
+    """In a new worker process: where its jobs report to. Its parent ends it by SIGTERM, or by its own death."""
     global _messages
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _messages = messages
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _train_in_worker(training: Training, job: Job, store: Path) -> Finished:
