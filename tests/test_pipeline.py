@@ -52,9 +52,11 @@ def test_standalone_epochs_rerun_the_standalones_of_the_study_and_undoing_restor
 
 
 def test_supernet_epochs_rerun_the_one_shot_arm_of_the_study(project: Project) -> None:
-    project.edit("studies.depths.supernet.epochs", 2)
+    project.edit("studies.kernels-sum.supernet.epochs", 2)
 
-    assert project.repro().ran == {"train_supernet@depths", "evaluate_subnets@depths", "compare@depths"}
+    assert project.repro().ran == {
+        f"{stage}@kernels-sum" for stage in ("train_supernet", "evaluate_subnets", "compare")
+    }
 
 
 def test_an_added_choice_reuses_the_standalones_of_the_other_architectures(project: Project) -> None:
