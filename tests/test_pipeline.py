@@ -53,11 +53,15 @@ def test_standalone_epochs_rerun_the_standalones_of_the_study_and_undoing_restor
 
 
 def test_supernet_epochs_rerun_the_one_shot_arm_of_the_study(project: Project) -> None:
-    project.edit("studies.depths.supernet.epochs", 2)
+    project.edit("studies.kernels-sum.supernet.epochs", 2)
 
     assert project.repro().ran == {
+<<<<<<< HEAD
         *("train_supernet@depths", "evaluate_subnets@depths", "compare@depths"),
         "report",
+=======
+        f"{stage}@kernels-sum" for stage in ("train_supernet", "evaluate_subnets", "compare")
+>>>>>>> wt-c
     }
 
 
