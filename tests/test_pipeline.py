@@ -56,12 +56,8 @@ def test_supernet_epochs_rerun_the_one_shot_arm_of_the_study(project: Project) -
     project.edit("studies.kernels-sum.supernet.epochs", 2)
 
     assert project.repro().ran == {
-<<<<<<< HEAD
-        *("train_supernet@depths", "evaluate_subnets@depths", "compare@depths"),
+        *("train_supernet@kernels-sum", "evaluate_subnets@kernels-sum", "compare@kernels-sum"),
         "report",
-=======
-        f"{stage}@kernels-sum" for stage in ("train_supernet", "evaluate_subnets", "compare")
->>>>>>> wt-c
     }
 
 
