@@ -1,11 +1,12 @@
 """Stage train_supernet: one weight-sharing supernet per seed, with every subnet's curve and the sampling ledger."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from oneshot.checkpoint import write_whole
 from oneshot.curves import follow, mean_loss
@@ -57,17 +58,9 @@ def run(context: Context) -> None:
     for finished in results:
         write_whole(paths.supernet_weights / f"{finished.job.seed}.safetensors", finished.weights)
     write_csv(paths.supernet_curves, CURVE_COLUMNS, (row for finished in results for row in finished.record["curve"]))
-    write_csv(paths.supernet_sampling, SAMPLING_COLUMNS, (row for seed in study.seeds for row in ledger(inputs, seed)))
+    ledger = (row for finished in results for row in finished.record["sampling"])
+    write_csv(paths.supernet_sampling, SAMPLING_COLUMNS, ledger)
     write_json(paths.supernet_timing, timing(machine, results))
-
-
-def ledger(inputs: Inputs, seed: int) -> Iterator[dict[str, Any]]:
-    """Rows of sampling.csv. Computed, not recorded: what a step trains is a function of the seed and the step."""
-    sampler = build_sampler(inputs.recipe.sampler, inputs.space, seed)
-    steps = steps_per_epoch(inputs.training_size, inputs.recipe.batch_size)
-    for epoch in range(1, inputs.recipe.epochs + 1):
-        for entry in sampling_ledger(sampler, inputs.space, range((epoch - 1) * steps, epoch * steps)):
-            yield dict(zip(SAMPLING_COLUMNS, (seed, epoch, *entry), strict=True))
 
 
 def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> Job:
@@ -91,8 +84,17 @@ def train_supernet(job: Job, reporter: Reporter) -> Trained:
     supernet = machine.place(SuperNet(inputs.space, job.seed))
     sampler = build_sampler(inputs.recipe.sampler, inputs.space, job.seed)
 
+    trained: defaultdict[int, Counter[Architecture]] = defaultdict(Counter)
+    steps = steps_per_epoch(inputs.training_size, inputs.recipe.batch_size)
+
+    def forward(images: Tensor, step: int, architecture: Architecture) -> Tensor:
+        # Counted where it happens, not where it is planned.
+        trained[step // steps + 1][architecture] += 1
+        logits: Tensor = supernet(images, architecture)
+        return logits
+
     def paths(step: int) -> list[Forward]:
-        return [partial(supernet, architecture=architecture) for architecture in sampler(step)]
+        return [partial(forward, step=step, architecture=architecture) for architecture in sampler(step)]
 
     def score(epoch: Epoch, supernet: SuperNet) -> list[dict[str, Any]]:
         tree = calibrated_tree(supernet.paths, training, inputs.evaluate, machine)
@@ -114,7 +116,13 @@ def train_supernet(job: Job, reporter: Reporter) -> Trained:
     epochs = train(
         paths, supernet, inputs.recipe, training, job.seed, machine, reporter.tick, distillation=distillation
     )
-    return follow(epochs, score, supernet, reporter)
+    followed = follow(epochs, score, supernet, reporter)
+    sampling = [
+        dict(zip(SAMPLING_COLUMNS, (job.seed, epoch, *entry), strict=True))
+        for epoch, counts in sorted(trained.items())
+        for entry in sampling_ledger(counts, inputs.space)
+    ]
+    return Trained(followed.tensors, {**followed.record, "sampling": sampling})
 
 
 def mean_losses(epoch: Epoch, sampler: Sampler) -> dict[Architecture, float]:

@@ -18,7 +18,7 @@ CPUINFO = "processor\t: 0\nvendor_id\t: Maker\nmodel name\t: Maker Model 5: fast
 
 def test_description_is_the_settings_and_the_hardware():
     described = MACHINE.describe()
-    assert described.keys() - MACHINE.settings().keys() == {"processor", "cores"}
+    assert described.keys() - MACHINE.settings().keys() == {"numpy", "scipy", "python", "processor", "cores"}
     assert {key: described[key] for key in ("device", "precision", "threads")} == {
         "device": "cpu",
         "precision": "fp32",

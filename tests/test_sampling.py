@@ -129,7 +129,8 @@ def test_of_equal_macs_more_params_are_larger():
 
 
 def ledger(name, space, steps, seed=0):
-    entries = list(sampling_ledger(build_sampler(name, space, seed), space, steps))
+    sampler = build_sampler(name, space, seed)
+    entries = list(sampling_ledger(Counter(each for step in steps for each in sampler(step)), space))
     counts = {(kind, key): trained for kind, key, trained in entries}
     assert len(counts) == len(entries)
     return counts

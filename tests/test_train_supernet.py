@@ -1,39 +1,60 @@
 """The supernet's tables: what each architecture lost, and how often it was trained."""
 
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from conftest import depth_space, random_examples
 
-from oneshot.params import load_params
+import pipeline.train_supernet
+from oneshot.jobs import Job, Reporter
+from oneshot.params import Evaluate, load_params
 from oneshot.sampling import build_sampler
+from oneshot.space import architecture_id
 from oneshot.training import Epoch
-from pipeline.train_supernet import SAMPLING_COLUMNS, ledger, mean_losses
+from pipeline.train_supernet import SAMPLING_COLUMNS, Inputs, mean_losses, train_supernet
 
-DEPTHS = load_params(Path(__file__).parents[1] / "params.yaml").studies["depths"]
-SPACE = DEPTHS.search_space()
+RECIPE = load_params(Path(__file__).parents[1] / "params.yaml").studies["depths"].supernet
+SPACE = depth_space("prefix")
+EPOCHS, STEPS, BATCH = 2, 5, 8
 
 
-def rows(sampler, epochs=3, images=1000, batch_size=64, seed=0):
-    recipe = DEPTHS.supernet.model_copy(update={"sampler": sampler, "epochs": epochs, "batch_size": batch_size})
-    return list(ledger(SimpleNamespace(space=SPACE, recipe=recipe, training_size=images), seed))
+@pytest.fixture
+def rows(monkeypatch, machine):
+    """Of sampling.csv, after a small training by a sampler."""
+    training = random_examples(STEPS * BATCH + 3)
+    monkeypatch.setattr(pipeline.train_supernet, "load_split", lambda *arguments: (training, random_examples()))
+
+    def train(sampler, seed=0):
+        recipe = RECIPE.model_copy(update={"sampler": sampler, "epochs": EPOCHS, "batch_size": BATCH})
+        evaluate = Evaluate(batch_size=24, calibration_images=24)
+        inputs = Inputs(Path(), None, len(training), SPACE, recipe, evaluate, machine)
+        job = Job("supernet", seed, EPOCHS, len(training), 0, {}, inputs)
+        return train_supernet(job, Reporter(lambda *message: None)).record["sampling"]
+
+    return train
 
 
 @pytest.mark.parametrize(("sampler", "paths"), [("uniform", 1), ("cycle", 1), ("strict_fair", 3), ("sandwich", 4)])
-def test_sampling_ledger_has_a_row_for_everything_in_every_epoch_and_sums_to_the_paths(sampler, paths):
+def test_sampling_ledger_has_a_row_for_everything_in_every_epoch_and_sums_to_the_paths(rows, sampler, paths):
     table = rows(sampler)
     assert all(tuple(row) == SAMPLING_COLUMNS for row in table)
-    assert [row["epoch"] for row in table] == [epoch for epoch in (1, 2, 3) for _ in range(9 + 3 + 3)]
-    for epoch in (1, 2, 3):
+    assert [row["epoch"] for row in table] == [epoch for epoch in (1, 2) for _ in range(9 + 3 + 3)]
+    for epoch in (1, 2):
         for kind in ("architecture", "block 1", "block 2"):
             counts = [row["trained"] for row in table if (row["epoch"], row["kind"]) == (epoch, kind)]
-            assert sum(counts) == paths * (1000 // 64)
+            assert sum(counts) == paths * STEPS
 
 
-def test_sampling_ledger_is_that_of_the_seed():
-    first, other = rows("uniform"), rows("uniform", seed=1)
-    assert {row["seed"] for row in other} == {1}
-    assert [row["trained"] for row in first] != [row["trained"] for row in other]
+@pytest.mark.parametrize("sampler", ["uniform", "sandwich"])
+def test_what_was_trained_is_what_the_sampler_of_the_seed_planned(rows, sampler):
+    for seed in (0, 1):
+        choose = build_sampler(sampler, SPACE, seed)
+        planned = Counter(architecture_id(each) for step in range(EPOCHS * STEPS) for each in choose(step))
+        counted = Counter()
+        for row in rows(sampler, seed):
+            counted[row["name"]] += row["trained"] * (row["kind"] == "architecture")
+        assert +counted == planned and {row["seed"] for row in rows(sampler, seed)} == {seed}
 
 
 @pytest.mark.parametrize("sampler", ["cycle", "sandwich", "strict_fair"])

@@ -5,6 +5,7 @@ import os
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,8 +59,9 @@ class Machine:
         return asdict(self) | {"torch": torch.__version__}
 
     def describe(self) -> dict[str, str | int]:
-        """What seconds depend on: the settings and the hardware."""
-        return self.settings() | {"processor": _processor(), "cores": os.cpu_count() or 1}
+        """What seconds and bytes depend on: the settings, versions and hardware."""
+        versions = {name: version(name) for name in ("numpy", "scipy")} | {"python": platform.python_version()}
+        return self.settings() | versions | {"processor": _processor(), "cores": os.cpu_count() or 1}
 
 
 def _keep_freed_memory() -> None:

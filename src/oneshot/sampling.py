@@ -3,7 +3,7 @@
 # ruff: noqa: S311 - draws of architectures, not of secrets
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from math import lcm
 
@@ -74,12 +74,11 @@ def _sandwich(space: SearchSpace, seed: int) -> Sampler:
     return sandwich
 
 
-def sampling_ledger(sampler: Sampler, space: SearchSpace, steps: range) -> Iterator[tuple[str, str, int]]:
-    """(kind, name, trained): the batches of those steps that trained each architecture, then each choice of `block 1`,
-    `block 2` and so on. A batch counts for every path that a step runs it through."""
-    trained = Counter(architecture for step in steps for architecture in sampler(step))
+def sampling_ledger(trained: Mapping[Architecture, int], space: SearchSpace) -> Iterator[tuple[str, str, int]]:
+    """(kind, name, trained): the batches that trained each architecture, then each choice of `block 1`, `block 2`, ...
+    A batch counts for every path that a step runs it through."""
     for architecture in space.architectures:
-        yield "architecture", architecture_id(architecture), trained[architecture]
+        yield "architecture", architecture_id(architecture), trained.get(architecture, 0)
     for block, choices in enumerate(space.blocks):
         of_choice = Counter[str]()
         for architecture, count in trained.items():
