@@ -7,7 +7,7 @@ import numpy
 import torch
 from torch import nn
 
-from oneshot.comparison import Arms
+from oneshot.arms import Arms
 from oneshot.data import Examples, load_split, load_test
 from oneshot.evaluation import build_tree, calibrated_tree, predict
 from oneshot.finetuning import finetune

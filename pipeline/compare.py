@@ -1,16 +1,19 @@
 """Stage compare: one-shot against standalone on the test set, which is opened here, once, for both arms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
+from oneshot.arms import Resampled
 from oneshot.budget import best_epoch_gains, break_even, imbalance, standalone_macs, supernet_macs
-from oneshot.comparison import COLUMNS, Resampled, Row, summarise, tabulate
+from oneshot.comparison import COLUMNS, summarise, tabulate
 from oneshot.cost import count_macs, count_params
 from oneshot.latency import measure_latency
 from oneshot.machine import Machine
+from oneshot.predictors import Row
 from oneshot.report.figures import draw_comparison
 from oneshot.space import architecture_id
 from oneshot.statistics import Vector, plain
@@ -29,7 +32,7 @@ def run(context: Context) -> None:
     arms = measure_arms(context, machine)
     resampled = Resampled.draw(arms, section)
     rows = tabulate(context.names, *count_costs(context), arms, resampled)
-    summary = summarise(rows, arms, resampled, section) | account(context, rows)
+    summary = summarise(rows, arms, resampled, section) | training_cost(context, rows)
     write_csv(paths.comparison_table, COLUMNS, rows)
     write_json(paths.comparison, summary)
     write_json(paths.timing, compare_cost(context, machine))
@@ -45,7 +48,7 @@ def count_costs(context: Context) -> tuple[Vector, Vector]:
     return numpy.array([count_params(path) for path in networks], float), numpy.array(macs, float)
 
 
-def account(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
+def training_cost(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
     """What both arms' training cost in MACs, how evenly the supernet's was dealt, and what best-of-epochs would add."""
     study, seeds = context.study, len(context.study.seeds)
     sampling = read_csv(context.paths.supernet_sampling)
@@ -62,6 +65,7 @@ def account(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "supernet_training_macs": supernet,
         "standalone_training_macs": standalone,
+        "supernet_cost_in_standalone_trainings_macs": plain(supernet / (standalone / len(rows))),
         "break_even_architectures_macs": break_even(supernet, standalone, len(rows)),
         "sampling_imbalance_architectures": imbalance(sampling, architectures=True),
         "sampling_imbalance_choices": imbalance(sampling, architectures=False),
@@ -104,8 +108,22 @@ def _latencies(context: Context, machine: Machine) -> dict[str, Any]:
 
 
 def write_manifest(context: Context) -> None:
-    """What the report may read of this study: DVC cannot list the studies of `run` among a stage's dependencies, so the
-    report depends on the folder of these lists."""
+    """What the report may read of this study, and what it was made under: DVC cannot list the studies of `run` among a
+    stage's dependencies, so the report depends on the folder of these manifests."""
+    paths, compute = context.paths, context.params.compute
+    weights = [paths.supernet_weights, paths.standalone_weights]
+    manifest = {
+        "settings": {
+            "dataset": context.dataset_name,
+            **context.dataset.model_dump(exclude={"folder"}),
+            **compute.model_dump(exclude={"workers"}),  # which changes no result
+        },
+        "inputs": _hashes(context, paths.reported()),
+        "weights": _hashes(context, [file for folder in weights for file in sorted(folder.rglob("*.safetensors"))]),
+    }
+    write_json(context.layout.manifest(context.key), manifest)
+
+
+def _hashes(context: Context, files: Iterable[Path]) -> list[dict[str, str]]:
     root = context.layout.root
-    inputs = [{"path": path.relative_to(root).as_posix(), "md5": file_md5(path)} for path in context.paths.reported()]
-    write_json(context.layout.manifest(context.key), {"inputs": inputs})
+    return [{"path": file.relative_to(root).as_posix(), "md5": file_md5(file)} for file in files]

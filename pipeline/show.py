@@ -39,11 +39,11 @@ def markdown_table(paths: StudyLayout) -> str:
 
 def summary(paths: StudyLayout) -> str:
     comparison, timing = read_json(paths.comparison), read_json(paths.timing)
-    gap = "mean gap {mean_gap:.2f} points ({mean_gap_low:.2f} to {mean_gap_high:.2f}), largest {max_gap:.2f}"
+    gap = "Mean gap {mean_gap:.2f} points ({mean_gap_low:.2f} to {mean_gap_high:.2f}), largest {max_gap:.2f}."
+    macs, seconds = "supernet_cost_in_standalone_trainings_macs", "supernet_cost_in_standalone_trainings"
     return (
-        f"{comparison['verdict']} {gap.format(**comparison).capitalize()}. "
-        f"The supernet cost as much as {timing['supernet_cost_in_standalone_trainings']:.1f} standalone trainings; "
-        f"from {timing['break_even_architectures']} architectures on it is cheaper than training all.\n"
+        f"{comparison['verdict']}\n{gap.format(**comparison)} The supernet's training cost as many MACs as "
+        f"{comparison[macs]:.1f} standalone trainings, and as many core-seconds as {timing[seconds]:.1f}.\n"
     )
 
 

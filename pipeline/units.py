@@ -105,8 +105,8 @@ def test_accuracies(paths: StudyLayout) -> dict[str, dict[str, float]]:
     return {stage: {row["architecture"]: float(row[column]) for row in rows} for stage, column in columns.items()}
 
 
-def _unit(record: Record, job: str, seed: int | str, **content: Any) -> Unit:
-    tags = run_tags(record.stage, record.key, job, seed) | {"code": _digest(record.code)}
+def _unit(record: Record, job: str, seed: int | str, tags: Mapping[str, str] | None = None, **content: Any) -> Unit:
+    tags = run_tags(record.stage, record.key, job, seed) | {"code": _digest(record.code)} | dict(tags or {})
     params = record.flat_params() | {"architecture": job, "seed": str(seed), "stage": record.stage}
     return Unit(
         record.key,
@@ -167,7 +167,11 @@ def _subnets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
             architecture,
             seed,
             curve=[curve_point([point]) for point in curves[architecture, seed]],
-            metrics={"cost/params": float(row["params"]), "cost/macs": float(row["macs"])},
+            metrics={
+                "cost/params": float(row["params"]),
+                "cost/macs": float(row["macs"]),
+                "val/kl_to_reference": float(row["kl_to_reference"]),
+            },
             artifacts=[(paths.oneshot, "")],
         )
 
@@ -202,6 +206,7 @@ def _comparison(paths: StudyLayout, record: Record) -> Iterator[Unit]:
         record,
         "comparison",
         "all",
+        tags={"verdict": summary["verdict"]},
         metrics={f"compare/{key}": float(value) for key, value in summary.items() if isinstance(value, int | float)},
         artifacts=[(paths.figures, "figures"), *((file, "") for file in files)],
     )

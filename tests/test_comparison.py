@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy
 import pytest
 
-from oneshot.comparison import COLUMNS, LEDGER, Arms, Resampled, rank_predictors, summarise, tabulate
+from oneshot.arms import Arms, Resampled
+from oneshot.comparison import COLUMNS, LEDGER, summarise, tabulate
 from oneshot.params import Compare
+from oneshot.predictors import rank_predictors
 
 SECTION = Compare(
     bootstrap_samples=200, bootstrap_seed=0, precision_k=3, finetune_steps=0, latency_batch=1, latency_repeats=10
@@ -90,6 +92,20 @@ def test_agreeing_arms_are_supported_and_the_interval_holds_the_estimate():
     assert (summary["best_oneshot"], summary["regret_at_1"], summary["precision_at_1"]) == ("3-3", 0, 1)
 
 
+def test_every_estimate_of_the_summary_has_its_interval():
+    _, summary = compare(make_arms())
+    for key in ("kendall_tau", "kendall_tau_selection", "kendall_tau_params", "regret_at_1", "mean_gap", "max_gap"):
+        assert summary[f"{key}_low"] <= summary[key] <= summary[f"{key}_high"], key
+
+
+def test_the_reference_is_no_prediction_of_itself():
+    """It is the best here; of the others, those nearer to it are the worse."""
+    divergence = numpy.append(numpy.arange(1.0, COUNT), 0)[None]
+    _, summary = compare(replace(make_arms(), divergence=divergence))
+    assert summary["kl_reference"] == "3-3"
+    assert summary["kl_spearman_rho"] < -0.95
+
+
 def test_reversed_arms_are_not_supported_and_cost_the_whole_regret():
     arms = replace(make_arms(oneshot=GOOD[::-1]), oneshot_validation=GOOD[None, ::-1])
     _, summary = compare(arms)
@@ -102,7 +118,7 @@ def test_equal_sizes_leave_counting_undefined_with_a_reason():
     _, summary = compare(make_arms(), params=numpy.full(COUNT, 5000.0))
     for key in ("kendall_tau_params", "kendall_tau_macs"):
         assert summary[key] is None and "tie" in summary[f"{key}_reason"]
-    assert "says nothing" in summary["verdict"]
+    assert "rank nothing" in summary["verdict"]
 
 
 def test_noise_ceiling_takes_two_seeds():

@@ -1,4 +1,4 @@
-"""Which architectures can be told apart on the test images, and which share a tier."""
+"""Which trained networks can be told apart on the test images, and which share a tier."""
 
 import numpy
 from scipy import stats
@@ -7,21 +7,26 @@ from oneshot.resampling import Correct
 from oneshot.statistics import LEVEL, Vector
 
 
-def mcnemar_p_value(first: Correct, second: Correct) -> float:
-    """Two-sided p-value that two networks differ. first, second: (seeds, images), paired by image.
+def mcnemar_p_values(correct: Correct) -> Vector:
+    """Two-sided p-values (architectures, architectures) that two differ, paired by image. correct: (seeds,
+    architectures, images).
 
     One seed: McNemar's exact test (McNemar 1947), binomial on the images that one gets right and the other wrong.
-    Several: the same question of the mean over seeds, by the normal form of the test, since an image's seeds are no
-    independent witnesses.
+    Several: the same question of the mean over these seeds, by the normal form of the test, since an image's seeds are
+    no independent witnesses.
     """
-    difference = first.mean(0) - second.mean(0)
-    disagreeing = int(numpy.count_nonzero(difference))
-    if disagreeing == 0:
-        return 1.0
-    if len(first) == 1:
-        return float(stats.binomtest(int((difference > 0).sum()), disagreeing).pvalue)
-    z = difference.sum() / numpy.sqrt((difference**2).sum())
-    return float(2 * stats.norm.sf(abs(z)))
+    right = correct.mean(0, dtype=numpy.float64)
+    if len(correct) == 1:
+        alone = right @ (1 - right).T  # images that the first alone gets right
+        tail = stats.binom.cdf(numpy.minimum(alone, alone.T), alone + alone.T, 0.5)
+        exact: Vector = numpy.minimum(1.0, 2 * tail)
+        return exact
+    squares = (right**2).sum(1)
+    spread = numpy.sqrt(numpy.maximum(squares[:, None] + squares - 2 * right @ right.T, 0))
+    difference = numpy.abs(right.sum(1)[:, None] - right.sum(1))
+    z = numpy.divide(difference, spread, out=numpy.zeros_like(spread), where=spread > 1e-6)
+    p_values: Vector = 2 * stats.norm.sf(z)
+    return p_values
 
 
 def holm(p_values: Vector) -> Vector:
@@ -40,13 +45,14 @@ def assign_tiers(correct: Correct) -> list[int]:
     the next. (To be indistinguishable is not transitive, so tiers need a leader.)
     """
     count = correct.shape[1]
-    pairs = [(i, j) for j in range(count) for i in range(j)]
-    p_values = numpy.array([mcnemar_p_value(correct[:, i], correct[:, j]) for i, j in pairs])
-    apart = {pair for pair, p_value in zip(pairs, holm(p_values), strict=True) if p_value <= LEVEL}
+    pairs = numpy.triu_indices(count, 1)
+    apart = numpy.zeros((count, count), bool)
+    apart[pairs] = holm(mcnemar_p_values(correct)[pairs]) <= LEVEL
+    apart |= apart.T
     order = numpy.argsort(-correct.mean((0, 2)), kind="stable").tolist()
     tiers, leader, tier = [0] * count, order[0], 1
     for index in order:
-        if (min(index, leader), max(index, leader)) in apart:
+        if apart[index, leader]:
             leader, tier = index, tier + 1
         tiers[index] = tier
     return tiers

@@ -7,8 +7,13 @@ from scipy import stats
 
 from oneshot.statistics import LEVEL, TIED, Estimate
 
+POWER = 0.8
+USEFUL_TAU = 0.5
+"""What a ranking should reach at least to be of use: three of four pairs in the right order."""
 MOST = 1000
 """Architectures; beyond this many, an agreement is too weak to be of use."""
+FEWEST_SEEDS = 3
+"""From which the luck of training can be judged."""
 
 
 @dataclass(frozen=True)
@@ -18,60 +23,81 @@ class Evidence:
     p_value: float
     architectures: int
     seeds: int
-    counting: Estimate
+    size_tau: Estimate
     """Kendall tau-b of the params, or of the MACs if these rank better, with standalone accuracy."""
-    counted: str
+    size: str
     """`params` or `MACs`."""
-    lead: Estimate
-    """tau minus counting, resampled together."""
+    advantage: Estimate
+    """tau minus size_tau, resampled together."""
 
 
 def judge(evidence: Evidence) -> str:
+    """Supported: the p-value and the interval leave 0 out. Not supported: the interval lies below 0, or there is no
+    agreement though there are enough architectures to have shown a useful one. Else it cannot be decided."""
     tau, count = evidence.tau, evidence.architectures
-    with_so_many = f"Cannot be decided with {count} architecture{'s' if count > 1 else ''}"
     smallest = min(1.0, 2 / math.factorial(count))
     if smallest > LEVEL:
         few = f"even a perfect ranking would have p = {smallest:.3f}; it takes at least {_fewest_architectures()}"
-        return f"{with_so_many}: {few}."
+        return f"Cannot be decided with {_number(count, 'architecture')}: {few}."
     if math.isnan(tau.value):
         return f"Cannot be decided: {TIED}."
-    agreement = f"Kendall tau-b {tau.value:.2f}, 95% interval {tau.low:.2f} to {tau.high:.2f}, p {_p(evidence.p_value)}"
-    if evidence.p_value <= LEVEL and tau.low > 0:
-        return f"Supported: one-shot accuracy ranks as standalone accuracy does ({agreement}); {_against(evidence)}."
-    if tau.high < critical_tau(count) or tau.high <= 0:
-        return f"Not supported: one-shot accuracy does not rank as standalone accuracy does ({agreement})."
-    seeds = f"{evidence.seeds} seed{'s' if evidence.seeds > 1 else ''}"
-    return f"{with_so_many} and {seeds}: the agreement may be luck ({agreement}); {_what_it_takes(evidence)}."
+    significant = evidence.p_value <= LEVEL
+    end = f"({_figures(evidence)}); {_against_size(evidence)}."
+    if significant and tau.low > 0:
+        return f"Supported: one-shot agrees with standalone accuracy better than chance {end}"
+    if tau.high <= 0 or (not significant and architectures_needed(USEFUL_TAU) <= count):
+        return f"Not supported: one-shot does not agree with standalone accuracy {end}"
+    sizes = f"{_number(count, 'architecture')} and {_number(evidence.seeds, 'seed')}"
+    return f"Cannot be decided with {sizes}: the agreement may be luck, and {_what_it_takes(evidence)} {end}"
 
 
-def critical_tau(architectures: int) -> float:
-    """The smallest tau that is significant with so many architectures (normal approximation, no ties)."""
-    deviation = math.sqrt(2 * (2 * architectures + 5) / (9 * architectures * (architectures - 1)))
-    return float(stats.norm.isf(LEVEL / 2)) * deviation
+def architectures_needed(tau: float) -> int:
+    """How many it takes to find such a tau significant with 80% power (normal approximation without ties); MOST if not
+    even that many would do."""
+    deviations = float(stats.norm.isf(LEVEL / 2) + stats.norm.ppf(POWER))
+    return next((n for n in range(3, MOST) if deviations * _deviation(n) <= tau), MOST)
+
+
+def _deviation(architectures: int) -> float:
+    """Standard deviation of tau where nothing agrees."""
+    return math.sqrt(2 * (2 * architectures + 5) / (9 * architectures * (architectures - 1)))
 
 
 def _what_it_takes(evidence: Evidence) -> str:
-    tau, count = evidence.tau, evidence.architectures
-    if evidence.p_value <= LEVEL:
-        # An interval narrows with the root of the seeds.
-        seeds = math.ceil(evidence.seeds * ((tau.value - tau.low) / tau.value) ** 2) + 1
-        return f"it would take about {seeds} seeds for the interval to leave 0 out"
-    needed = next((n for n in range(count + 1, MOST) if critical_tau(n) <= tau.value), MOST)
-    least = f"more than {MOST}" if needed == MOST else f"about {needed}"
-    return f"at this tau it would take {least} architectures"
+    tau = evidence.tau
+    if evidence.p_value > LEVEL:
+        needed = architectures_needed(tau.value)
+        least = f"more than {MOST}" if needed == MOST else f"about {needed}"
+        return f"at this tau it would take {least} architectures to tell"
+    if evidence.seeds < FEWEST_SEEDS:
+        return f"it would take {FEWEST_SEEDS} seeds or more to tell"
+    # An interval narrows with the root of the seeds.
+    seeds = math.ceil(evidence.seeds * ((tau.value - tau.low) / tau.value) ** 2) + 1
+    return f"it would take about {seeds} seeds to tell"
 
 
-def _against(evidence: Evidence) -> str:
-    counting, lead = evidence.counting, evidence.lead
-    if math.isnan(counting.value):
-        return "counting params or MACs says nothing here"
-    if lead.low > 0:
+def _figures(evidence: Evidence) -> str:
+    tau = evidence.tau
+    covers = "test images and seeds" if evidence.seeds > 1 else "test images, one seed"
+    p_value = "< 0.001" if evidence.p_value < 0.001 else f"= {evidence.p_value:.3f}"
+    return f"Kendall tau-b {tau.value:.2f}, 95% interval {tau.low:.2f} to {tau.high:.2f} over {covers}, p {p_value}"
+
+
+def _against_size(evidence: Evidence) -> str:
+    tau, advantage = evidence.size_tau, evidence.advantage
+    if math.isnan(tau.value):
+        return "params and MACs are all equal and rank nothing"
+    if advantage.low > 0:
         relation = "does worse"
-    elif lead.high < 0:
+    elif advantage.high < 0:
         relation = "does better"
     else:
         relation = "cannot be told from it"
-    return f"sorting by {evidence.counted} {relation} ({counting.value:.2f})"
+    return f"sorting by {evidence.size} {relation} ({tau.value:.2f})"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _fewest_architectures() -> int:
@@ -79,7 +105,3 @@ def _fewest_architectures() -> int:
     while 2 / math.factorial(count) > LEVEL:
         count += 1
     return count
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
