@@ -1,5 +1,6 @@
 """Command show: the comparison tables of the studies that `run` names, for the terminal or as Markdown."""
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -48,7 +49,7 @@ def summary(paths: StudyLayout) -> str:
 
 
 def _table(title: str, paths: StudyLayout) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)  # eight columns fit a terminal of 80
     table.add_column(COLUMNS[0], no_wrap=True)
     for heading in COLUMNS[1:]:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
