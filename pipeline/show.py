@@ -49,7 +49,10 @@ def summary(paths: StudyLayout) -> str:
 
 
 def _table(title: str, paths: StudyLayout) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE)  # eight columns fit a terminal of 80
+    # So that eight columns fit a terminal of 80.
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True, show_edge=False
+    )
     table.add_column(COLUMNS[0], no_wrap=True)
     for heading in COLUMNS[1:]:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
