@@ -86,7 +86,7 @@ def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project)
     ]
     study = {
         "seeds": [3, 5],
-        "training_size": 1000,
+        "training_size": 500,
         "space": space,
         "supernet": recipe | {"sampler": "sandwich", "distillation": True},
         "standalone": recipe,
