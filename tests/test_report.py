@@ -267,7 +267,7 @@ def test_without_batch_norm_the_ledger_does_not_speak_of_it():
     assert list(study.ledger_columns.values()) == ["subnet", "standalone", "rest"]
     assert "fine-tuning is off (compare.finetune_steps: 0)" in study.ledger_caption
     assert "batch norm" not in study.ledger_caption and "batch-norm" not in study.ledger_caption
-    assert "for 100 steps" in results_of(SPACES["sum"]).ledger_caption
+    assert "fine-tuned for 100 steps" in results_of(SPACES["sum"]).ledger_caption
 
 
 def test_equal_macs_are_said_and_not_drawn():

@@ -149,7 +149,8 @@ class StudyResults:
         if "batch-norm" in parts:
             whole += " with the batch-norm buffers of the supernet, part by part: what recalibration closes"
         if "under-training" in parts:
-            whole += f"{', ' if 'batch-norm' in parts else ': '}what fine-tuning for {_format(number(steps), ',.0f')} steps closes"
+            whole += ", " if "batch-norm" in parts else ": "
+            whole += f"what fine-tuning closes (fine-tuned for {_format(number(steps), ',.0f')} steps)"
         if len(parts) > 1:
             whole += ", and the rest"
         return f"{whole}." if steps != 0 else f"{whole}; fine-tuning is off (compare.finetune_steps: 0)."
