@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib
+import numpy
 import pytest
 from conftest import SPACES
 from report_data import SETTINGS, WEIGHTS, make_project, make_results, wide_space, write_results
@@ -16,7 +17,7 @@ from report_data import SETTINGS, WEIGHTS, make_project, make_results, wide_spac
 from oneshot.documents import load_document, write_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
 from oneshot.params import load_params
-from oneshot.report.image import PALETTE, svg
+from oneshot.report.image import LINES, PALETTE, svg
 from oneshot.report.page import FILTERS, MISSING, StudyResults, render
 from oneshot.report.pareto import pareto_front
 from oneshot.report.scatter import draw_scatter
@@ -313,10 +314,39 @@ def test_page_is_one_file_with_unique_ids_and_ordered_headings():
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"|http-equiv', "", page)
 
 
-def luminance(color: str) -> float:
+def linear(color: str) -> list[float]:
+    """Red, green and blue without the gamma of sRGB."""
     parts = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+
+
+def luminance(color: str) -> float:
+    red, green, blue = linear(color)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# What linear RGB becomes to an eye without one kind of cones (Machado, Oliveira and Fernandes, 2009).
+EYES = {
+    "protanope": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranope": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanope": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+# Linear RGB to the perceptually even space Oklab (Ottosson, 2020), by way of cones.
+CONES = [[0.41222147, 0.53633254, 0.05144599], [0.2119035, 0.68069955, 0.10739696], [0.08830246, 0.28171884, 0.6299787]]
+OKLAB = [
+    [0.21045426, 0.79361778, -0.00407205],
+    [1.9779985, -2.42859221, 0.45059371],
+    [0.02590404, 0.78277177, -0.80867577],
+]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("eye", EYES)
+def test_colour_blind_readers_can_tell_any_two_lines_apart(eye, scheme):
+    seen = [numpy.clip(EYES[eye] @ numpy.array(linear(PALETTE[name][scheme])), 0, 1) for name in LINES]
+    places = [OKLAB @ numpy.cbrt(CONES @ color) for color in seen]
+
+    assert min(numpy.linalg.norm(one - other) for one, other in itertools.combinations(places, 2)) > 0.05
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])

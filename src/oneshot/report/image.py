@@ -43,17 +43,17 @@ PALETTE = {
     "tier-5": ("#ab2f55", "#f38ba6"),
     "tier-6": ("#5a626c", "#a6aeb8"),
     # Ten lines that colour-blind readers can tell apart: M. A. Petroff, Accessible Color Sequences for Data
-    # Visualization, 2021; what is faint on white is darkened, what is faint on black lightened.
-    "line-1": ("#3f8fd9", "#3f90da"),
-    "line-2": ("#e69500", "#ffa90e"),
-    "line-3": ("#bd1f01", "#e8452a"),
-    "line-4": ("#8b9b99", "#94a4a2"),
-    "line-5": ("#832db6", "#a95fda"),
-    "line-6": ("#a96b59", "#b97b69"),
-    "line-7": ("#e76300", "#f07820"),
-    "line-8": ("#a89b58", "#b9ac70"),
-    "line-9": ("#5f636f", "#717581"),
-    "line-10": ("#5fbfc3", "#92dadd"),
+    # Visualization, 2021; on black, the two darkest a little lighter.
+    "line-1": ("#3f90da", "#3f90da"),
+    "line-2": ("#ffa90e", "#ffa90e"),
+    "line-3": ("#bd1f01", "#d02a0a"),
+    "line-4": ("#94a4a2", "#94a4a2"),
+    "line-5": ("#832db6", "#9238c6"),
+    "line-6": ("#a96b59", "#a96b59"),
+    "line-7": ("#e76300", "#e76300"),
+    "line-8": ("#b9ac70", "#b9ac70"),
+    "line-9": ("#717581", "#717581"),
+    "line-10": ("#92dadd", "#92dadd"),
 }
 LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 LINES = tuple(name for name in LIGHT if name.startswith("line-"))
