@@ -1,7 +1,7 @@
 """Stage report: the page over all studies of `run`, from the files that compare's manifests name; each is verified."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -29,18 +29,24 @@ def read_study(layout: Layout, params: Params, study: str, section: Mapping[str,
     """`section`: the study's params as they are written."""
     paths, dataset = layout.study(study), params.run[study]
     files = (paths.comparison_table, paths.comparison, paths.timing, paths.supernet_curves, paths.standalone_curves)
-    inputs = verify_inputs(layout, study)
+    manifest = read_manifest(layout, study)
+    inputs = manifest["inputs"]
+    verify_inputs(layout, study, inputs)
     named = {entry["path"] for entry in inputs}
     for file in (*files, paths.supernet_sampling):
         if (name := file.relative_to(layout.root).as_posix()) not in named:
-            manifest = layout.manifest(study)
-            raise OneshotError(f"{manifest}: does not name {name}; the page needs it; {_again(study)}", BAD_DATA)
+            raise OneshotError(
+                f"{layout.manifest(study)}: does not name {name}; the page needs it; {_again(study)}", BAD_DATA
+            )
+    standalone = params.studies[study].standalone
     return StudyResults(
         name=study,
         dataset=dataset,
         digests={name: pin.sha256 for name, pin in CATALOG[dataset].files.items()},
         seeds=params.studies[study].seeds,
         space=params.studies[study].search_space(),
+        standalone_epochs=standalone.epochs,
+        warmup_epochs=standalone.epochs * standalone.schedule.warmup,
         params=dump_document(section),
         rows=[_as_numbers(row) for row in read_csv(paths.comparison_table)],
         summary=read_json(paths.comparison),
@@ -48,20 +54,31 @@ def read_study(layout: Layout, params: Params, study: str, section: Mapping[str,
         supernet_curves=read_csv(paths.supernet_curves),
         standalone_curves=read_csv(paths.standalone_curves),
         sampling=read_csv(paths.supernet_sampling),
-        inputs=inputs,
+        **manifest,
     )
 
 
-def verify_inputs(layout: Layout, study: str) -> list[dict[str, str]]:
-    """`path` and `md5` of every file that the study's manifest names. Raises OneshotError: 66 if a file is missing, 65
-    if one has changed since compare named it."""
-    manifest = layout.manifest(study)
+def read_manifest(layout: Layout, study: str) -> dict[str, Any]:
+    """`inputs` and `weights`: `path` and `md5` of every file; `settings`. Raises OneshotError (65) if it is damaged."""
+    path = layout.manifest(study)
     try:
-        inputs = [{"path": str(entry["path"]), "md5": str(entry["md5"])} for entry in read_json(manifest)["inputs"]]
-    except (KeyError, TypeError):
+        document = read_json(path)
+        files = {
+            kind: [{"path": str(entry["path"]), "md5": str(entry["md5"])} for entry in entries]
+            for kind, entries in (("inputs", document["inputs"]), ("weights", document.get("weights", [])))
+        }
+        return files | {"settings": dict(document.get("settings", {}))}
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise OneshotError(
-            f"{manifest}: damaged; it must list `inputs`, each with `path` and `md5`; {_again(study)}", BAD_DATA
+            f"{path}: damaged; it must list `inputs` and `weights`, each with `path` and `md5`, and map `settings`; "
+            f"{_again(study)}",
+            BAD_DATA,
         ) from None
+
+
+def verify_inputs(layout: Layout, study: str, inputs: Sequence[Mapping[str, str]]) -> None:
+    """Raises OneshotError: 66 if a file is missing, 65 if one has changed since compare named it."""
+    manifest = layout.manifest(study)
     for entry in inputs:
         path = layout.root / entry["path"]
         if not path.resolve().is_relative_to(layout.study(study).folder.resolve()):
@@ -77,7 +94,6 @@ def verify_inputs(layout: Layout, study: str) -> list[dict[str, str]]:
                 f"compared; {_again(study)}",
                 BAD_DATA,
             )
-    return inputs
 
 
 def _again(study: str) -> str:

@@ -115,7 +115,7 @@ def test_files_kept_in_git_are_metrics_or_plots_without_cache() -> None:
 def test_the_page_depends_on_its_template_and_on_every_manifest() -> None:
     deps = DVC_STAGES["report"]["deps"]
 
-    assert "src/oneshot/report/page.html" in deps
+    assert {f"src/oneshot/report/page.{kind}" for kind in ("html", "css", "js")} <= set(deps)
     assert str(Layout(Path(), Path()).manifest("depths").parent) in deps
 
 

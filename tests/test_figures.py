@@ -4,6 +4,7 @@ import matplotlib
 import numpy
 import pytest
 from conftest import SPACES, depth_space, kernel_space
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -96,6 +97,44 @@ def test_curves_draw_a_line_per_architecture_and_seed():
     for axes in draw_curves("study", SPACE, curve_rows(), curve_rows()).axes:
         assert len(axes.lines) == 4 * 2
         assert axes.get_legend_handles_labels()[1] == NAMES
+
+
+@pytest.mark.parametrize(("count", "colors"), [(2, 4), (3, 9), (4, 16), (5, 5)])
+def test_lines_of_curves_tell_architectures_by_colour_and_first_choices_by_style(count, colors):
+    space = kernel_space("sum", kernels=(1, 3, 5, 7, 9)[:count])
+    rows = [row | {"architecture": architecture_id(each)} for each in space.architectures for row in curve_rows()[:3]]
+    lines = draw_curves("study", space, rows, rows).axes[0].lines
+
+    assert len(lines) == count**2
+    assert len({to_hex(line.get_color()) for line in lines}) == colors
+    assert len({line.get_linestyle() + str(line._unscaled_dash_pattern) for line in lines}) == min(count, 4)
+
+
+def test_more_tiers_than_markers_are_drawn_in_groups_and_colour_tells_the_first_choice():
+    rows = [row | {"standalone_tier": tier} for tier in range(1, 12) for row in comparison_rows()]
+    (legend,) = draw_scatter("study", rows, SUMMARY).legends
+
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "tier 1 to 4",
+        "tier 5 to 8",
+        "tier 9 to 11",
+        "block 1: 3",
+        "block 1: 5",
+    ]
+
+
+def test_few_tiers_have_a_marker_each():
+    rows = [row | {"standalone_tier": 1 + place // 2} for place, row in enumerate(comparison_rows())]
+    (legend,) = draw_scatter("study", rows, SUMMARY).legends
+
+    assert [text.get_text() for text in legend.get_texts()] == ["tier 1", "tier 2"]
+
+
+def test_a_ledger_leaves_out_what_is_zero_everywhere():
+    rows = [row | {"gap_batch_norm": 0.0} for row in comparison_rows()]
+    (axes,) = draw_ledger("study", rows).axes
+
+    assert len(axes.containers) == 2 and "batch norm" not in axes.get_title()
 
 
 def test_undefined_tau_is_said():

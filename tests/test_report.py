@@ -9,17 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib
+import numpy
 import pytest
 from conftest import SPACES
-from report_data import make_project, make_results, wide_space, write_results
+from report_data import SETTINGS, WEIGHTS, make_project, make_results, wide_space, write_results
 
 from oneshot.documents import load_document, write_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
 from oneshot.params import load_params
-from oneshot.report.image import PALETTE, svg
-from oneshot.report.page import MISSING, StudyResults, render
+from oneshot.report.image import LINES, PALETTE, svg
+from oneshot.report.page import FILTERS, MISSING, StudyResults, render
 from oneshot.report.pareto import pareto_front
 from oneshot.report.scatter import draw_scatter
+from oneshot.tables import read_csv
 from pipeline.layout import Layout
 from pipeline.report import run
 
@@ -36,6 +38,8 @@ def results_of(space, name="study", **changes) -> StudyResults:
         "digests": {"train": "abc"},
         "seeds": (0,),
         "space": space,
+        "standalone_epochs": 5,
+        "warmup_epochs": 1.0,
         "params": "seeds: [0]\n",
         "rows": files["comparison.csv"],
         "summary": files["comparison.json"],
@@ -44,6 +48,8 @@ def results_of(space, name="study", **changes) -> StudyResults:
         "standalone_curves": files["standalone_curves.csv"],
         "sampling": files["supernet/sampling.csv"],
         "inputs": [{"path": "results/study/oneshot.csv", "md5": "abc"}],
+        "settings": SETTINGS,
+        "weights": WEIGHTS,
     }
     return StudyResults(**content | changes)
 
@@ -86,9 +92,11 @@ def test_page_shows_every_study_of_run_with_every_figure_and_verdict(project):
     for study in STUDIES:
         assert f'<section class="study" id="{study}"' in page
         assert all(f'id="{study}.{name}"' in page for name in FIGURES)
-        for row in make_results(load_params(project.params).studies[study].search_space())["comparison.csv"]:
-            assert f"{row['oneshot_test_accuracy']:.2%}" in page
-    assert page.count(": the one-shot ranking agrees with the standalone ranking") == 2 * len(STUDIES)
+        summary = json.loads(project.study(study).comparison.read_text())
+        for row in read_csv(project.study(study).comparison_table):
+            assert f"{float(row['oneshot_test_accuracy']):.2%}" in page
+        _, opening, reasons = re.split("(Supported|Not supported|Cannot be decided)", summary["verdict"], maxsplit=1)
+        assert page.count(f"{opening}</strong>{html.escape(reasons)}") == 2
 
 
 def test_same_inputs_give_the_same_bytes_whatever_the_users_matplotlib(project):
@@ -137,6 +145,8 @@ def test_a_missing_input_is_refused(project, name):
         ({"inputs": [{"path": "results/depths/timing.json"}]}, "damaged"),
         ({"inputs": [{"path": "params.yaml", "md5": ""}]}, "names params.yaml"),
         ({"inputs": [{"path": "results/depths/../kernels-sum/timing.json", "md5": ""}]}, "names results/depths/.."),
+        ({"inputs": [], "settings": 3}, "damaged"),
+        ({"inputs": [], "weights": 3}, "damaged"),
         ({"inputs": []}, "does not name results/depths/comparison.csv"),
     ],
 )
@@ -189,6 +199,93 @@ def test_missing_values_are_drawn_as_missing():
     assert page.count(MISSING) > whole.count(MISSING) + 20
 
 
+def captions(page):
+    return re.findall(r"<(?:caption|figcaption)>(.*?)</", page.replace("<span>", ""), re.S)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_no_caption_has_an_empty_value(seeds):
+    shown = captions(rendered(results_of(SPACES["sum"], seeds=seeds)))
+
+    assert any("threads: 1; device: cpu; precision: fp32." in caption for caption in shown)
+    assert not [caption for caption in shown if re.search(r"(^|[:,;(] *)[,.;)]|  |None|nan", caption)]
+
+
+def test_cost_by_macs_is_everywhere_that_cost_by_seconds_is():
+    files = make_results(SPACES["sum"])
+    summary = files["comparison.json"] | {"supernet_cost_in_standalone_trainings_macs": 71.5}
+    timing = files["timing.json"] | {"supernet_cost_in_standalone_trainings": 62.5}
+    page = rendered(results_of(SPACES["sum"], summary=summary, timing=timing))
+
+    text = re.sub(r"<svg.*?</svg>|<[^>]*>", " ", page, flags=re.DOTALL)
+
+    assert text.count(" 71.5") == text.count(" 62.5") == 3
+
+
+def test_a_whole_number_has_no_decimals():
+    assert [FILTERS["brief"](value) for value in (4, 4.0, 3.96, 3.9, None)] == ["4", "4", "4", "3.9", MISSING]
+
+
+def test_an_interval_without_width_is_left_out():
+    bounds = {"regret_at_1": 0.0, "regret_at_1_low": 0.0, "regret_at_1_high": 0.001}
+    summary = make_results(SPACES["sum"])["comparison.json"] | bounds
+
+    assert "0.00 to 0.00" not in rendered(results_of(SPACES["sum"], summary=summary))
+
+
+@pytest.mark.parametrize(("seeds", "words"), [((0,), "not the luck of training"), ((0, 1), "and of training")])
+def test_intervals_say_what_they_cover_near_the_first_table_and_in_the_study(seeds, words):
+    assert rendered(results_of(SPACES["sum"], seeds=seeds)).count(words) == 2
+
+
+@pytest.mark.parametrize(("warmup", "words"), [(1.0, "lies within the warm-up"), (0.5, "is part of the same training")])
+def test_first_epochs_are_no_free_predictor(warmup, words):
+    page = rendered(results_of(SPACES["sum"], warmup_epochs=warmup))
+
+    assert words in page and "all of them together cost 4 epochs" in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        ("Supported within these seeds: yes", "supported"),
+        ("Not supported: no", "not-supported"),
+        ("Cannot be decided with 4 architectures: few.", "undecided"),
+        ("Something else", "undecided"),
+    ],
+)
+def test_a_verdict_is_marked_by_its_first_words(verdict, status):
+    study = results_of(SPACES["sum"], summary={"kendall_tau": None, "verdict": verdict})
+
+    assert (study.status, study.opening + study.reasons) == (status, verdict)
+
+
+def test_without_batch_norm_the_ledger_does_not_speak_of_it():
+    rows = [row | {"gap_batch_norm": 0.0, "gap_under_training": None} for row in results_of(SPACES["sum"]).rows]
+    summary = results_of(SPACES["sum"]).summary | {"finetune_steps": 0}
+    study = results_of(SPACES["sum"], rows=rows, summary=summary)
+
+    assert list(study.ledger_columns.values()) == ["subnet", "standalone", "rest"]
+    assert "fine-tuning is off (compare.finetune_steps: 0)" in study.ledger_caption
+    assert "batch norm" not in study.ledger_caption and "batch-norm" not in study.ledger_caption
+    assert "fine-tuned for 100 steps" in results_of(SPACES["sum"]).ledger_caption
+
+
+def test_equal_macs_are_said_and_not_drawn():
+    rows = [row | {"macs": 2_000_000} for row in results_of(SPACES["sum"]).rows]
+    page = rendered(results_of(SPACES["sum"], rows=rows))
+
+    assert '<p id="study.pareto">Every architecture of this space takes 2.00 M MACs' in page
+
+
+def test_the_last_epoch_of_every_line_is_in_a_table():
+    study = results_of(SPACES["sum"])
+    last = [row for row in study.supernet_curves if row["epoch"] == 15]
+
+    assert [row["subnet"] for row in study.last_epoch] == [row["val_accuracy"] for row in last]
+    assert all(f"{row['standalone']:.2%}" in rendered(study) for row in study.last_epoch)
+
+
 def test_columns_that_a_run_did_not_write_are_missing_values():
     rows = [dict(list(row.items())[:8]) for row in make_results(SPACES["prefix"])["comparison.csv"]]
 
@@ -217,10 +314,39 @@ def test_page_is_one_file_with_unique_ids_and_ordered_headings():
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"|http-equiv', "", page)
 
 
-def luminance(color: str) -> float:
+def linear(color: str) -> list[float]:
+    """Red, green and blue without the gamma of sRGB."""
     parts = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+
+
+def luminance(color: str) -> float:
+    red, green, blue = linear(color)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# What linear RGB becomes to an eye without one kind of cones (Machado, Oliveira and Fernandes, 2009).
+EYES = {
+    "protanope": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranope": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanope": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+# Linear RGB to the perceptually even space Oklab (Ottosson, 2020), by way of cones.
+CONES = [[0.41222147, 0.53633254, 0.05144599], [0.2119035, 0.68069955, 0.10739696], [0.08830246, 0.28171884, 0.6299787]]
+OKLAB = [
+    [0.21045426, 0.79361778, -0.00407205],
+    [1.9779985, -2.42859221, 0.45059371],
+    [0.02590404, 0.78277177, -0.80867577],
+]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("eye", EYES)
+def test_colour_blind_readers_can_tell_any_two_lines_apart(eye, scheme):
+    seen = [numpy.clip(EYES[eye] @ numpy.array(linear(PALETTE[name][scheme])), 0, 1) for name in LINES]
+    places = [OKLAB @ numpy.cbrt(CONES @ color) for color in seen]
+
+    assert min(numpy.linalg.norm(one - other) for one, other in itertools.combinations(places, 2)) > 0.05
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])

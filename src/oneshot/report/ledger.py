@@ -14,16 +14,22 @@ PARTS = {
     "under-training": ("gap_under_training", "under-training: closed by fine-tuning"),
     "rest": ("gap_rest", "rest"),
 }
+ALWAYS = "rest"
 DOMINANT = 3  # a part so many times as large as the others would press them flat
+
+
+def ledger_parts(rows: Rows) -> dict[str, Series]:
+    """Points by part. What is zero or unknown of every architecture is left out, as batch norm of a space without."""
+    parts = {name: column(rows, key) for name, (key, _) in PARTS.items()}
+    return {name: values for name, values in parts.items() if name == ALWAYS or numpy.nan_to_num(values).any()}
 
 
 @style()
 def draw_ledger(study: str, rows: Rows) -> Figure:
     """Points by which standalones are above the subnets with inherited batch-norm buffers, part by part. Where batch
     norm is most of it, the other parts are drawn again on a scale of their own."""
-    parts = {name: column(rows, key) for name, (key, _) in PARTS.items()}
-    parts = {name: values for name, values in parts.items() if numpy.isfinite(values).any()}
-    largest = {name: float(numpy.nanmax(numpy.abs(values))) for name, values in parts.items()}
+    parts = ledger_parts(rows)
+    largest = {name: float(numpy.nan_to_num(numpy.abs(values)).max(initial=0)) for name, values in parts.items()}
     split = largest.pop("batch-norm", 0) > DOMINANT * max(largest.values(), default=numpy.inf)
     names = [row["architecture"] for row in rows]
     crowded = len(names) * max(map(len, names)) > 60
@@ -34,7 +40,7 @@ def draw_ledger(study: str, rows: Rows) -> Figure:
     for axes, kinds in zip(panels, (list(parts), list(parts)[1:]), strict=False):
         _draw_bars(axes, names, {kind: parts[kind] for kind in kinds})
         axes.set_xticks(range(len(names)), names, rotation=90 if crowded else 0, fontsize=7 if crowded else 9)
-    panels[0].set_title(f"{study}: standalone minus subnet with inherited batch norm")
+    panels[0].set_title(f"{study}: standalone minus subnet{' with inherited batch norm' * ('batch-norm' in parts)}")
     if split:
         panels[1].set_title("the same without batch norm")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

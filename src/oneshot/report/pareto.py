@@ -24,6 +24,11 @@ def pareto_front(costs: Series, accuracies: Series) -> list[int]:
     return front
 
 
+def constant_macs(rows: Rows) -> bool:
+    """Accuracy against MACs would be a vertical line."""
+    return len({row["macs"] for row in rows}) == 1
+
+
 @style()
 def draw_pareto(study: str, rows: Rows) -> Figure:
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
@@ -31,7 +36,11 @@ def draw_pareto(study: str, rows: Rows) -> Figure:
     macs = column(rows, "macs") / 1e6
     keys = [f"{arm}_test_accuracy" for arm in ARMS]
     accuracies = [series for key in keys for series in (percent(rows, key), *interval(rows, key))]
-    axes.set(xlim=limits(macs), ylim=limits(*accuracies), title=f"{study}: accuracy and cost")
+    axes.set(
+        xlim=limits(macs),
+        ylim=limits(*accuracies),
+        title=f"{study}: accuracy and cost{', the same of all' * constant_macs(rows)}",
+    )
     axes.set(xlabel="MACs of one image (millions)", ylabel="test accuracy (%)")
     points = [point for arm in ARMS for point in _draw_arm(axes, arm, rows, macs)]
     label_points(axes, [point[1:] for point in sorted(points, key=lambda point: point[0])], 330, 270)

@@ -19,6 +19,11 @@ def number(value: Any) -> float:
         return math.nan
 
 
+def first_choice(name: str) -> str:
+    """Of the first choice block, from an architecture's id."""
+    return name.partition("-")[0]
+
+
 def column(rows: Rows, key: str) -> Series:
     return numpy.array([number(row.get(key)) for row in rows])
 
