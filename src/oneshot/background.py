@@ -6,6 +6,7 @@ cannot be ended. It does not hear an interruption, which is the caller's to pass
 
 import contextlib
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -70,6 +71,7 @@ class Background:
 
 
 def _serve(connection: Connection, make: Callable[..., Told], arguments: tuple[Any, ...]) -> None:
+    os.nice(5)  # the caller's own work comes first
     try:
         told = make(*arguments)
         try:
