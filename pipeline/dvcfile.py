@@ -7,7 +7,7 @@ from pathlib import Path
 from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError
 
-CODE = (".py", ".html", ".css", ".js")  # the page's template, style and script are code as well
+CODE = (".py", ".html")  # the page's template is code as well
 
 
 @dataclass(frozen=True)
