@@ -11,8 +11,9 @@ from unittest import mock
 
 import numpy
 
+from oneshot.arms import Arms, Resampled
 from oneshot.blocks import ClassifierLayer, KernelBlock
-from oneshot.comparison import Arms, Resampled, summarise, tabulate
+from oneshot.comparison import summarise, tabulate
 from oneshot.documents import load_document, write_document
 from oneshot.machine import Machine
 from oneshot.params import load_params
@@ -56,7 +57,7 @@ def make_results(space: SearchSpace, seeds=(0,), epochs=(15, 5)) -> dict:
         latencies = mock.Mock(side_effect=lambda *_: {"p50_ms": rng.uniform(1, 2), "p95_ms": rng.uniform(2, 3)})
         with mock.patch.multiple(compare, load_standalone=mock.Mock(), measure_latency=latencies):
             timing = compare.compare_cost(context, MACHINE)
-        summary = summarise(rows, arms, resampled, section) | compare.account(context, rows)
+        summary = summarise(rows, arms, resampled, section) | compare.training_cost(context, rows)
     return files | {"comparison.csv": rows, "comparison.json": summary, "timing.json": timing}
 
 
