@@ -278,6 +278,21 @@ def test_equal_macs_are_said_and_not_drawn():
     assert '<p id="study.pareto">Every architecture of this space takes 2.00 M MACs' in page
 
 
+def test_settings_and_weights_of_the_manifest_are_among_the_conditions(project):
+    page = draw(project)
+
+    assert "params: split seed</dt><dd>0</dd>" in page and "params: validation size</dt><dd>10000</dd>" in page
+    assert all(page.count(f"<li>{file['path']}: <code>{file['md5']}</code></li>") == 2 for file in WEIGHTS)
+
+
+def test_a_manifest_without_settings_and_weights_shows_a_dash(project):
+    for study in STUDIES:
+        path = project.manifest(study)
+        path.write_text(json.dumps({"inputs": json.loads(path.read_text())["inputs"]}))
+
+    assert draw(project).count(f"<ul><li>{MISSING}</li>") == len(STUDIES)
+
+
 def test_the_last_epoch_of_every_line_is_in_a_table():
     study = results_of(SPACES["sum"])
     last = [row for row in study.supernet_curves if row["epoch"] == 15]
