@@ -51,6 +51,11 @@ SPACES = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the DAG first: one process begins with them, while the other does the rest and then takes half."""
+    items.sort(key=lambda item: "finished_run" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(params=SPACES)
 def space(request):
     """Every sharing, with and without batch norm."""

@@ -72,7 +72,7 @@ def test_an_added_choice_reuses_the_standalones_of_the_other_architectures(proje
 def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project) -> None:
     recipe = {
         "epochs": 1,
-        "batch_size": 64,
+        "batch_size": 50,
         "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
         "schedule": {"name": "linear", "warmup": 0.1},
     }
@@ -90,7 +90,7 @@ def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project)
         "space": space,
         "supernet": recipe | {"sampler": "sandwich", "distillation": True},
         "standalone": recipe,
-        "evaluate": {"batch_size": 500, "calibration_images": 300},
+        "evaluate": {"batch_size": 500, "calibration_images": 100},
         "compare": {
             "bootstrap_samples": 100,
             "bootstrap_seed": 1,

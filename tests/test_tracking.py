@@ -246,7 +246,8 @@ def end_a_training_by(number: signal.Signals, project: Project) -> tuple[int, st
     """The exit code of the stage and what it said after the signal; none of its processes is left."""
     project.forget(".work")
     project.edit("studies.kernels-sum.standalone.epochs", 500)
-    command = ["oneshot", "train_standalones", "--study", "kernels-sum"]
+    # A shell starts what runs in its background with SIGINT ignored, and tests may be among that.
+    command = ["env", "--default-signal=INT", "oneshot", "train_standalones", "--study", "kernels-sum"]
     with subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as stage:
         # A later epoch is told when the first one's run is there, or soon.
         while "epoch 4/500" not in stage.stderr.readline():
