@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help env repro demo test lint ui lock
+.PHONY: help env repro demo test slow lint ui lock
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ demo: env ## the same with small params, in the scratch folder demo/; committed 
 
 test: env ## all tests; those of the page need chromium and chromium-driver
 	pytest
+
+slow: env ## the tests that take minutes: interruptions, servers that hang, whole second runs
+	pytest -m slow
 
 lint: env ## format, lint and types
 	ruff format --check

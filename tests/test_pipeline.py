@@ -69,6 +69,7 @@ def test_an_added_choice_reuses_the_standalones_of_the_other_architectures(proje
     assert outcome.reused == {f"train_standalones@depths: {first}-{second}" for first in "123" for second in "123"}
 
 
+@pytest.mark.slow
 def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project) -> None:
     recipe = {
         "epochs": 1,
@@ -112,6 +113,7 @@ def test_a_study_of_another_space_runs_by_editing_params_alone(project: Project)
     assert all(cell for cell in table[1].split(","))  # with two seeds and some fine-tuning nothing is empty
 
 
+@pytest.mark.slow
 def test_the_same_params_give_the_same_bytes_untracked_and_from_an_empty_cache(project: Project) -> None:
     before = project.outputs()
     project.forget(".dvc/cache", ".work", "results/depths", "data", "dvc.lock", "mlflow.db", "mlruns")

@@ -134,7 +134,10 @@ def answer(kind: str, connection: socket.socket) -> None:
             connection.sendall(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n<html>?")
 
 
-@pytest.fixture(params=["refuses", "hangs", "dribbles", "fails", "babbles"])
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("hangs", "dribbles")]
+
+
+@pytest.fixture(params=["refuses", "fails", "babbles", *SLOW])
 def bad_server(request: pytest.FixtureRequest) -> Iterator[str]:
     def serve() -> None:
         with contextlib.suppress(OSError):
@@ -271,6 +274,7 @@ def statuses(project: Project) -> set[str]:
     return {run.info.status for run in runs(project.folder, "kernels-sum")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project: Project, number: signal.Signals) -> None:
     code, words = end_a_training_by(number, project)
@@ -280,6 +284,7 @@ def test_an_interrupted_training_leaves_no_process_and_a_killed_run(project: Pro
     assert "KILLED" in statuses(project) and "RUNNING" not in statuses(project)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_leaves_no_process_and_a_killed_run(project: Project) -> None:
     assert end_a_training_by(signal.SIGKILL, project)[0] == -signal.SIGKILL
 
