@@ -20,7 +20,7 @@ PROJECT_FILES = (
     ".gitignore",
     "mlruns/.gitignore",
 )
-TRAINING_SIZE, VALIDATION_SIZE = 4000, 1000
+TRAINING_SIZE, VALIDATION_SIZE = 1500, 500
 EPOCHS = {"supernet": 3, "standalone": 1}
 
 
