@@ -27,7 +27,7 @@ demo: env ## the same with small params, in the scratch folder demo/; committed 
 	oneshot demo demo
 	cd demo && oneshot check && dvc repro && oneshot sync && oneshot show
 
-test: env ## all tests; those of the page need chromium and chromium-driver
+test: env ## the tests but the slow ones; those of the page where chromium and chromium-driver are
 	pytest
 
 slow: env ## the tests that take minutes: interruptions, servers that hang, whole second runs

@@ -14,7 +14,8 @@ from oneshot.cost import count_macs, count_params
 from oneshot.latency import measure_latency
 from oneshot.machine import Machine
 from oneshot.predictors import Row
-from oneshot.report.figures import draw_comparison
+from oneshot.report.figures import draw_figures, write_pngs
+from oneshot.report.table import draw_table
 from oneshot.space import architecture_id
 from oneshot.statistics import Vector, plain
 from oneshot.tables import read_csv, read_json, write_csv, write_json
@@ -37,7 +38,8 @@ def run(context: Context) -> None:
     write_json(paths.comparison, summary)
     write_json(paths.timing, compare_cost(context, machine))
     curves = read_csv(paths.supernet_curves), read_csv(paths.standalone_curves)
-    draw_comparison(paths.figures, context.key, context.space, rows, *curves, summary)
+    figures = draw_figures(context.key, context.space, rows, *curves, summary)
+    write_pngs(paths.figures, {**figures, "table": draw_table(context.key, rows)})
     write_manifest(context)
 
 
@@ -112,12 +114,13 @@ def write_manifest(context: Context) -> None:
     stage's dependencies, so the report depends on the folder of these manifests."""
     paths, compute = context.paths, context.params.compute
     weights = [paths.supernet_weights, paths.standalone_weights]
+    settings = {
+        "dataset": context.dataset_name,
+        **context.dataset.model_dump(exclude={"folder"}),
+        **compute.model_dump(exclude={"workers"}),  # which changes no result
+    }
     manifest = {
-        "settings": {
-            "dataset": context.dataset_name,
-            **context.dataset.model_dump(exclude={"folder"}),
-            **compute.model_dump(exclude={"workers"}),  # which changes no result
-        },
+        "settings": list(settings.items()),  # a list, as the others: they are no metrics
         "inputs": _hashes(context, paths.reported()),
         "weights": _hashes(context, [file for folder in weights for file in sorted(folder.rglob("*.safetensors"))]),
     }

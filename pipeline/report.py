@@ -59,7 +59,10 @@ def read_study(layout: Layout, params: Params, study: str, section: Mapping[str,
 
 
 def read_manifest(layout: Layout, study: str) -> dict[str, Any]:
-    """`inputs` and `weights`: `path` and `md5` of every file; `settings`. Raises OneshotError (65) if it is damaged."""
+    """`inputs` and `weights`: `path` and `md5` of every file; `settings`, from pairs.
+
+    Raises OneshotError (65) if it is damaged.
+    """
     path = layout.manifest(study)
     try:
         document = read_json(path)
@@ -67,11 +70,11 @@ def read_manifest(layout: Layout, study: str) -> dict[str, Any]:
             kind: [{"path": str(entry["path"]), "md5": str(entry["md5"])} for entry in entries]
             for kind, entries in (("inputs", document["inputs"]), ("weights", document.get("weights", [])))
         }
-        return files | {"settings": dict(document.get("settings", {}))}
+        return files | {"settings": dict(document.get("settings", []))}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise OneshotError(
-            f"{path}: damaged; it must list `inputs` and `weights`, each with `path` and `md5`, and map `settings`; "
-            f"{_again(study)}",
+            f"{path}: damaged; it must list `inputs` and `weights`, each with `path` and `md5`, and `settings` in "
+            f"pairs; {_again(study)}",
             BAD_DATA,
         ) from None
 

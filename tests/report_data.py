@@ -118,7 +118,7 @@ def write_results(layout: Layout, study: str, files: dict) -> None:
         {"path": str(path.relative_to(layout.root)), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
         for path in paths
     ]
-    manifest.write_text(json.dumps({"inputs": entries, "settings": SETTINGS, "weights": WEIGHTS}))
+    manifest.write_text(json.dumps({"inputs": entries, "settings": list(SETTINGS.items()), "weights": WEIGHTS}))
 
 
 def _write(folder: Path, files: dict) -> list[Path]:

@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from oneshot.report.curves import draw_curves
 from oneshot.report.diagram import draw_diagram
-from oneshot.report.figures import draw_comparison
+from oneshot.report.figures import draw_figures, write_pngs
 from oneshot.report.image import LIGHT, png, svg
 from oneshot.report.labels import MOST, label_points
 from oneshot.report.ledger import draw_ledger
@@ -88,7 +88,9 @@ def test_an_svg_takes_every_colour_of_the_palette_from_the_page(name):
 
 
 def test_comparison_writes_every_figure(tmp_path):
-    draw_comparison(tmp_path, "study", SPACE, comparison_rows(), curve_rows(), curve_rows(), {"kendall_tau": None})
+    rows = comparison_rows()
+    drawn = draw_figures("study", SPACE, rows, curve_rows(), curve_rows(), {"kendall_tau": None})
+    write_pngs(tmp_path, {**drawn, "table": draw_table("study", rows)})
     figures = {file.name: file.read_bytes()[:8] for file in tmp_path.iterdir()}
     assert figures == dict.fromkeys((f"{name}.png" for name in FIGURES), b"\x89PNG\r\n\x1a\n")
 

@@ -30,6 +30,13 @@ def test_a_fresh_project_runs_every_stage(finished_run: Outcome) -> None:
     assert finished_run.ran == ALL_STAGES
 
 
+def test_compare_writes_every_figure(finished_project: Project) -> None:
+    names = {"curves", "oneshot_vs_standalone", "pareto", "gap_ledger", "supernet", "table"}
+    for study in ("kernels-sum", "depths"):
+        folder = finished_project.folder / "results" / study / "figures"
+        assert {file.name for file in folder.iterdir()} == {f"{name}.png" for name in names}
+
+
 def test_nothing_runs_when_nothing_that_matters_was_edited(project: Project) -> None:
     for name in ("src/oneshot/tracking.py", "src/oneshot/cli.py", "src/oneshot/progress.py", "params.yaml"):
         with (project.folder / name).open("a") as file:

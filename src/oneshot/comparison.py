@@ -120,33 +120,31 @@ def summarise(rows: Sequence[Row], arms: Arms, resampled: Resampled, section: Co
         **Estimate.of(100 * (truth - oneshot).max(), gaps.max(1)).entries("max_gap"),
         "best_oneshot": max(rows, key=lambda row: row["oneshot_val_accuracy"])["architecture"],
         "best_standalone": max(rows, key=lambda row: row["standalone_test_accuracy"])["architecture"],
-        "verdict": judge(_evidence(by_name, rows, arms, resampled, p_value)),
+        "verdict": judge(_evidence(by_name, rows, resampled, p_value)),
         "rankings": rankings,
     }
 
 
-def _evidence(
-    rankings: Mapping[str, Row], rows: Sequence[Row], arms: Arms, resampled: Resampled, p_value: float
-) -> Evidence:
-    truth, ours = arms.standalone.mean((0, 2)), rankings["oneshot_test"]
-    taus = kendall_tau(resampled.oneshot, resampled.standalone)
-    size = max(("params", "macs"), key=lambda name: _number(rankings[name]["kendall_tau"], -1.0))
+def _evidence(rankings: Mapping[str, Row], rows: Sequence[Row], resampled: Resampled, p_value: float) -> Evidence:
+    taus = {name: _estimated_tau(rankings[name]) for name in ("oneshot_test", "params", "macs")}
+    size = max(("params", "macs"), key=lambda name: numpy.nan_to_num(taus[name].value, nan=-1.0))
     sizes = numpy.array([row[size] for row in rows], float)
-    size_taus = kendall_tau(sizes, resampled.standalone)
-    tau, size_tau = kendall_tau(arms.oneshot.mean((0, 2)), truth), kendall_tau(sizes, truth)
+    ahead = kendall_tau(resampled.oneshot, resampled.standalone) - kendall_tau(sizes, resampled.standalone)
     return Evidence(
-        tau=Estimate(float(tau), _number(ours["kendall_tau_low"]), _number(ours["kendall_tau_high"])),
+        tau=taus["oneshot_test"],
         p_value=p_value,
         architectures=len(rows),
-        seeds=len(arms.oneshot),
-        size_tau=Estimate.of(size_tau, size_taus),
+        seeds=resampled.supernet_seed_weights.shape[1],
+        size_tau=taus[size],
         size={"params": "params", "macs": "MACs"}[size],
-        advantage=Estimate.of(tau - size_tau, taus - size_taus),
+        advantage=Estimate.of(taus["oneshot_test"].value - taus[size].value, ahead),
     )
 
 
-def _number(value: float | None, undefined: float = math.nan) -> float:
-    return undefined if value is None else value
+def _estimated_tau(ranking: Row) -> Estimate:
+    """Back from how it is written, with None for nan."""
+    numbers = (ranking[f"kendall_tau{end}"] for end in ("", "_low", "_high"))
+    return Estimate(*(math.nan if number is None else number for number in numbers))
 
 
 def _renamed(row: Row, key: str, new: str) -> Row:

@@ -14,7 +14,6 @@ from oneshot.report.ledger import draw_ledger
 from oneshot.report.pareto import draw_pareto
 from oneshot.report.scatter import draw_scatter
 from oneshot.report.series import Rows
-from oneshot.report.table import draw_table
 from oneshot.space import SearchSpace
 
 
@@ -36,16 +35,6 @@ def draw_figures(
     }
 
 
-def draw_comparison(
-    folder: Path,
-    study: str,
-    space: SearchSpace,
-    rows: Rows,
-    supernet_curves: Rows,
-    standalone_curves: Rows,
-    summary: Mapping[str, Any],
-) -> None:
-    """Writes a PNG of every figure, and of the table."""
-    figures = draw_figures(study, space, rows, supernet_curves, standalone_curves, summary)
-    for name, figure in {**figures, "table": draw_table(study, rows)}.items():
+def write_pngs(folder: Path, figures: Mapping[str, Figure]) -> None:
+    for name, figure in figures.items():
         write_whole(folder / f"{name}.png", png(figure))
