@@ -106,7 +106,12 @@ def _latencies(context: Context, machine: Machine) -> dict[str, Any]:
         network = load_standalone(context, architecture, seed, machine)
         measured = measure_latency(network, images, section.latency_repeats, machine)
         rows.append({"architecture": architecture_id(architecture)} | measured)
-    return {"batch_size": section.latency_batch, "repeats": section.latency_repeats, "architectures": rows}
+    return {
+        "batch_size": section.latency_batch,
+        "repeats": section.latency_repeats,
+        "threads": torch.get_num_threads(),
+        "architectures": rows,
+    }
 
 
 def write_manifest(context: Context) -> None:

@@ -24,6 +24,11 @@ class Context:
     listener: "Listener"
 
     @property
+    def address(self) -> str:
+        """As DVC names the stage."""
+        return f"{self.stage}@{self.key}"
+
+    @property
     def study(self) -> Study:
         return self.params.studies[self.key]
 

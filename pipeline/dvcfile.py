@@ -7,7 +7,7 @@ from pathlib import Path
 from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError
 
-CODE = (".py", ".html")  # the page's template is code as well
+CODE = (".py", ".html", ".css", ".js")  # of the page as well
 
 
 @dataclass(frozen=True)

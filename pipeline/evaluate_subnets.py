@@ -3,7 +3,7 @@ how far its predictions are from those of the largest."""
 
 from oneshot.cost import by_size, count_macs, count_params
 from oneshot.data import load_split
-from oneshot.evaluation import calibrated_tree, log_probabilities, score_subnets, symmetrised_kl
+from oneshot.evaluation import accuracies, calibrated_tree, log_probabilities, score_inherited, symmetrised_kl
 from oneshot.space import architecture_id
 from oneshot.tables import write_csv
 from pipeline.context import Context
@@ -23,16 +23,18 @@ def run(context: Context) -> None:
     for seed in context.study.seeds:
         supernet = load_supernet(context, seed, machine)
         tree = calibrated_tree(supernet.paths, training, section, machine)
-        scores = score_subnets(supernet.paths, tree, validation, section, machine)
         beliefs = log_probabilities(tree, validation, section.batch_size, machine)
-        for architecture, (recalibrated, inherited) in scores.items():
+        classes = {architecture: belief.argmax(1) for architecture, belief in beliefs.items()}
+        recalibrated = accuracies(classes, validation.labels)
+        inherited = score_inherited(supernet.paths, recalibrated, validation, section, machine)
+        for architecture in context.space.architectures:
             path = context.space.path(architecture)
             rows.append(
                 {
                     "architecture": architecture_id(architecture),
                     "seed": seed,
-                    "val_accuracy": recalibrated,
-                    "val_accuracy_inherited": inherited,
+                    "val_accuracy": recalibrated[architecture],
+                    "val_accuracy_inherited": inherited[architecture],
                     "params": count_params(path),
                     "macs": count_macs(path, context.space.input_shape),
                     "kl_to_reference": round(symmetrised_kl(beliefs[architecture], beliefs[reference]), 9),

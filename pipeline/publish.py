@@ -82,6 +82,9 @@ class LiveRuns:
         self._epochs[address] += 1
         self._stage_runs.tell("epoch", address, self._epochs[address], curve_point(rows))
 
+    def note(self, job: Job, text: str) -> None:
+        pass
+
     def finish(self, finished: Finished) -> None:
         self._stage_runs.tell("finish", (finished.job.name, str(finished.job.seed)))
 

@@ -39,6 +39,10 @@ class Everyone:
         for listener in self._listeners:
             listener.epoch(job, rows)
 
+    def note(self, job: Job, text: str) -> None:
+        for listener in self._listeners:
+            listener.note(job, text)
+
     def finish(self, finished: Finished) -> None:
         for listener in self._listeners:
             listener.finish(finished)

@@ -5,21 +5,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from oneshot.checkpoint import write_whole
+from oneshot.checkpoint import Checkpoints, write_whole
 from oneshot.cost import count_macs
 from oneshot.curves import follow, mean_loss
 from oneshot.data import load_split
-from oneshot.evaluation import accuracies, build_tree, predict
+from oneshot.evaluation import build_tree, score_paths
 from oneshot.jobs import Job, Reporter, Trained, run_jobs
 from oneshot.machine import Machine
 from oneshot.operations import Step
-from oneshot.params import Dataset, Recipe
+from oneshot.params import Dataset, Evaluate, Recipe
 from oneshot.space import Architecture, architecture_id, canonical
 from oneshot.supernet import build_standalone
 from oneshot.tables import write_csv, write_json
-from oneshot.training import Epoch, train
+from oneshot.training import Epoch, Trainer, run_whole
 from pipeline.context import Context
 from pipeline.identity import stage_identity
 from pipeline.timing import timing
@@ -34,8 +32,7 @@ class Inputs:
     training_size: int
     path: tuple[Step, ...]
     recipe: Recipe
-    batch_size: int
-    """Images scored at once."""
+    evaluate: Evaluate
     machine: Machine
 
 
@@ -66,21 +63,22 @@ def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture
         context.training_size,
         path,
         study.standalone,
-        study.evaluate.batch_size,
+        study.evaluate,
         machine,
     )
     identity = {
         "stage": stage,
         "network": [[type(step.operation).__name__, asdict(step.operation)] for step in path],
         "recipe": inputs.recipe.model_dump(mode="json"),
-        "batch_size": inputs.batch_size,
+        "batch_size": inputs.evaluate.batch_size,
         "seed": seed,
     }
     images, macs = inputs.training_size, count_macs(path, context.space.input_shape)
-    return Job(architecture_id(architecture), seed, inputs.recipe.epochs, images, macs, identity, inputs)
+    name = architecture_id(architecture)
+    return Job(context.address, name, seed, inputs.recipe.epochs, images, macs, identity, inputs)
 
 
-def train_standalone(job: Job, reporter: Reporter) -> Trained:
+def train_standalone(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
     inputs: Inputs = job.inputs
     machine = inputs.machine
     machine.claim()
@@ -89,17 +87,11 @@ def train_standalone(job: Job, reporter: Reporter) -> Trained:
     )
     network = machine.place(build_standalone(inputs.path, job.seed))
 
-    def score(epoch: Epoch, network: nn.Sequential) -> list[dict[str, Any]]:
-        tree = build_tree({(): tuple(network)})
+    def score(epoch: Epoch) -> dict[str, list[dict[str, Any]]]:
         # Its batch-norm buffers saw this path alone, so they are its own and need no recalibration.
-        (accuracy,) = accuracies(predict(tree, validation, inputs.batch_size, machine), validation.labels).values()
-        return [
-            {
-                "epoch": epoch.number,
-                "train_loss": mean_loss([loss for (loss,) in epoch.losses]),
-                "val_accuracy": accuracy,
-            }
-        ]
+        (accuracy,) = score_paths(build_tree({(): tuple(network)}), validation, inputs.evaluate, machine).values()
+        loss = mean_loss(epoch.losses[job.name])
+        return {"curve": [{"epoch": epoch.number, "train_loss": loss, "val_accuracy": accuracy}]}
 
-    epochs = train(lambda step: [network], network, inputs.recipe, training, job.seed, machine, reporter.tick)
-    return follow(epochs, score, network, reporter)
+    trainer = Trainer(network, run_whole, lambda step: [job.name], inputs.recipe, training, job.seed, machine)
+    return follow(trainer, score, reporter, checkpoints)

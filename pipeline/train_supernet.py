@@ -1,25 +1,24 @@
 """Stage train_supernet: one weight-sharing supernet per seed, with every subnet's curve and the sampling ledger."""
 
-from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from oneshot.checkpoint import write_whole
+from oneshot.checkpoint import Checkpoints, write_whole
 from oneshot.curves import follow, mean_loss
 from oneshot.data import load_split
-from oneshot.evaluation import calibrated_tree, score_subnets
+from oneshot.evaluation import calibrated_tree, score_inherited, score_paths
 from oneshot.jobs import Job, Reporter, Trained, run_jobs
 from oneshot.machine import Machine
 from oneshot.params import Dataset, Evaluate, SupernetRecipe
-from oneshot.sampling import Sampler, build_sampler, sampling_ledger
+from oneshot.sampling import build_sampler, sampling_ledger
 from oneshot.space import Architecture, SearchSpace, architecture_id
 from oneshot.supernet import SuperNet
 from oneshot.tables import write_csv, write_json
-from oneshot.training import Epoch, Forward, steps_per_epoch, train
+from oneshot.training import Epoch, Trainer
 from pipeline.context import Context
 from pipeline.identity import stage_identity
 from pipeline.timing import timing
@@ -71,64 +70,52 @@ def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> 
         "evaluate": inputs.evaluate.model_dump(mode="json"),
         "seed": seed,
     }
-    return Job("supernet", seed, inputs.recipe.epochs, inputs.training_size, 0, identity, inputs)
+    return Job(context.address, "supernet", seed, inputs.recipe.epochs, inputs.training_size, 0, identity, inputs)
 
 
-def train_supernet(job: Job, reporter: Reporter) -> Trained:
+def train_supernet(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
     inputs: Inputs = job.inputs
-    machine = inputs.machine
+    space, recipe, machine = inputs.space, inputs.recipe, inputs.machine
     machine.claim()
     training, validation = (
         part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset, inputs.training_size)
     )
-    supernet = machine.place(SuperNet(inputs.space, job.seed))
-    sampler = build_sampler(inputs.recipe.sampler, inputs.space, job.seed)
+    supernet = machine.place(SuperNet(space, job.seed))
+    sampler = build_sampler(recipe.sampler, space, job.seed)
+    named = {architecture_id(architecture): architecture for architecture in space.architectures}
 
-    trained: defaultdict[int, Counter[Architecture]] = defaultdict(Counter)
-    steps = steps_per_epoch(inputs.training_size, inputs.recipe.batch_size)
-
-    def forward(images: Tensor, step: int, architecture: Architecture) -> Tensor:
-        # Counted where it happens, not where it is planned.
-        trained[step // steps + 1][architecture] += 1
-        logits: Tensor = supernet(images, architecture)
+    def forward(supernet: SuperNet, images: Tensor, name: str) -> Tensor:
+        logits: Tensor = supernet(images, named[name])
         return logits
 
-    def paths(step: int) -> list[Forward]:
-        return [partial(forward, step=step, architecture=architecture) for architecture in sampler(step)]
+    def paths(step: int) -> list[str]:
+        return [architecture_id(architecture) for architecture in sampler(step)]
 
-    def score(epoch: Epoch, supernet: SuperNet) -> list[dict[str, Any]]:
+    def score(epoch: Epoch) -> dict[str, list[dict[str, Any]]]:
         tree = calibrated_tree(supernet.paths, training, inputs.evaluate, machine)
-        scores = score_subnets(supernet.paths, tree, validation, inputs.evaluate, machine)
-        losses = mean_losses(epoch, sampler)
-        return [
+        recalibrated = score_paths(tree, validation, inputs.evaluate, machine)
+        inherited = score_inherited(supernet.paths, recalibrated, validation, inputs.evaluate, machine)
+        curve = [
             {
-                "architecture": architecture_id(architecture),
+                "architecture": name,
                 "seed": job.seed,
                 "epoch": epoch.number,
-                "train_loss": losses.get(architecture),
-                "val_accuracy": recalibrated,
-                "val_accuracy_inherited": inherited,
+                "train_loss": mean_loss(epoch.losses.get(name, ())),
+                "val_accuracy": recalibrated[architecture],
+                "val_accuracy_inherited": inherited[architecture],
             }
-            for architecture, (recalibrated, inherited) in scores.items()
+            for name, architecture in named.items()
         ]
+        return {"curve": curve, "sampling": _sampling(job.seed, epoch, named, space)}
 
-    distillation = inputs.recipe.distillation
-    epochs = train(
-        paths, supernet, inputs.recipe, training, job.seed, machine, reporter.tick, distillation=distillation
-    )
-    followed = follow(epochs, score, supernet, reporter)
-    sampling = [
-        dict(zip(SAMPLING_COLUMNS, (job.seed, epoch, *entry), strict=True))
-        for epoch, counts in sorted(trained.items())
-        for entry in sampling_ledger(counts, inputs.space)
+    trainer = Trainer(supernet, forward, paths, recipe, training, job.seed, machine, distillation=recipe.distillation)
+    return follow(trainer, score, reporter, checkpoints)
+
+
+def _sampling(seed: int, epoch: Epoch, named: Mapping[str, Architecture], space: SearchSpace) -> list[dict[str, Any]]:
+    # Counted by the losses, so where it happened, not where it was planned.
+    counts = {architecture: len(epoch.losses.get(name, ())) for name, architecture in named.items()}
+    return [
+        dict(zip(SAMPLING_COLUMNS, (seed, epoch.number, *entry), strict=True))
+        for entry in sampling_ledger(counts, space)
     ]
-    return Trained(followed.tensors, {**followed.record, "sampling": sampling})
-
-
-def mean_losses(epoch: Epoch, sampler: Sampler) -> dict[Architecture, float]:
-    """Mean loss over the epoch's steps that trained an architecture; absent if none did."""
-    losses: dict[Architecture, list[float]] = defaultdict(list)
-    for step, of_paths in enumerate(epoch.losses, epoch.first_step):
-        for architecture, loss in zip(sampler(step), of_paths, strict=True):
-            losses[architecture].append(loss)
-    return {architecture: mean_loss(values) for architecture, values in losses.items()}

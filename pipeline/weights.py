@@ -8,7 +8,8 @@ from oneshot.checkpoint import read_weights
 from oneshot.errors import BAD_DATA, OneshotError
 from oneshot.machine import Machine
 from oneshot.space import Architecture, architecture_id, canonical
-from oneshot.supernet import SuperNet, build_standalone, restore
+from oneshot.state import restore
+from oneshot.supernet import SuperNet, build_standalone
 from pipeline.context import Context
 
 

@@ -14,14 +14,16 @@ from oneshot.evaluation import (
     calibrate,
     calibrated_tree,
     log_probabilities,
-    pooled_moments,
+    pool_moments,
     predict,
-    score_subnets,
+    score_inherited,
+    score_paths,
     symmetrised_kl,
 )
 from oneshot.machine import Machine
 from oneshot.params import Evaluate
-from oneshot.supernet import SuperNet, tensors
+from oneshot.state import tensors
+from oneshot.supernet import SuperNet
 
 NORM_SPACES = [name for name in SPACES if name.endswith("-norm")]
 PLAIN_SPACES = [name for name in SPACES if not name.endswith("-norm")]
@@ -39,7 +41,9 @@ def trained_supernet(space, examples, machine):
 
 def score(supernet, training, validation, section, machine):
     tree = calibrated_tree(supernet.paths, training, section, machine)
-    return score_subnets(supernet.paths, tree, validation, section, machine)
+    recalibrated = score_paths(tree, validation, section, machine)
+    inherited = score_inherited(supernet.paths, recalibrated, validation, section, machine)
+    return {key: (recalibrated[key], inherited[key]) for key in recalibrated}
 
 
 def nodes_of(nodes, architecture, path=()):
@@ -148,21 +152,39 @@ def test_scores_are_recalibrated_on_training_images_and_inherited(examples, mach
     assert scores == {key: (recalibrated[key], inherited[key]) for key in inherited}
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("name", NORM_SPACES)
+def test_scores_do_not_depend_on_threads(name, threads, examples, machine):
+    supernet = trained_supernet(SPACES[name], examples, machine)
+    found = []
+    for parts in (machine, Machine("cpu", "fp32", threads)):
+        tree = build_tree(supernet.paths)
+        calibrate(tree, examples, BATCH, parts)
+        found.append(log_probabilities(tree, examples, BATCH, parts))
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
 def uneven_batches():
     """Of different sizes and different means."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(size, 3, 4, 4, generator=generator) + shift for size, shift in ((5, 0.0), (3, 2.0), (1, -4.0))]
 
 
+def pooled(batches):
+    """(mean, variance)"""
+    moments = [torch.var_mean(batch, dim=(0, 2, 3), correction=0) for batch in batches]
+    return pool_moments(moments, [len(batch) for batch in batches])
+
+
 def test_pooled_moments_equal_those_of_all_batches_together():
     variance, mean = torch.var_mean(torch.cat(uneven_batches()), dim=(0, 2, 3), correction=0)
-    torch.testing.assert_close(pooled_moments(uneven_batches()), (mean, variance))
+    torch.testing.assert_close(pooled(uneven_batches()), (mean, variance))
 
 
 def test_pooled_variance_is_not_the_mean_of_batch_variances():
     batches = uneven_batches()
     averaged = torch.stack([batch.var((0, 2, 3), correction=0) for batch in batches]).mean(0)
-    assert (pooled_moments(batches)[1] > 1.5 * averaged).all()
+    assert (pooled(batches)[1] > 1.5 * averaged).all()
 
 
 def test_accuracy_is_the_fraction_of_right_predictions():

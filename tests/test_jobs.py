@@ -13,7 +13,7 @@ from oneshot.machine import Machine
 from oneshot.params import Recipe, Schedule, Sgd
 from oneshot.space import architecture_id, canonical
 from oneshot.supernet import build_standalone
-from oneshot.training import train
+from oneshot.training import Trainer, run_whole
 
 
 class Recorder:
@@ -31,15 +31,18 @@ class Recorder:
     def epoch(self, job, rows):
         self.epochs += 1
 
+    def note(self, job, text):
+        pass
+
     def finish(self, finished):
         self.reused.append(finished.reused)
 
 
 def make_job(name, inputs, **identity):
-    return Job(name, 0, 1, 24, 1, {"name": name} | identity, inputs)
+    return Job("stage@study", name, 0, 1, 24, 1, {"name": name} | identity, inputs)
 
 
-def count_up(job, reporter):
+def count_up(job, reporter, checkpoints):
     """Leaves a trace of each call; fails where a file named like the job says so."""
     with (job.inputs / "calls").open("a") as calls:
         calls.write(f"{job.name}\n")
@@ -48,7 +51,7 @@ def count_up(job, reporter):
     return Trained({"weight": torch.full((3,), float(len(job.name)))}, {"curve": []})
 
 
-def train_small(job, reporter):
+def train_small(job, reporter, checkpoints):
     """A real standalone training; without a network, a failure."""
     if job.inputs is None:
         raise OneshotError("the loss is nan", TRAINING)
@@ -57,10 +60,12 @@ def train_small(job, reporter):
     network = machine.place(build_standalone(job.inputs, job.seed))
     optimizer = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005)
     recipe = Recipe(epochs=2, batch_size=8, optimizer=optimizer, schedule=Schedule(name="cosine", warmup=0.0))
-    epochs = train(lambda step: [network], network, recipe, examples, job.seed, machine, reporter.tick)
-    return follow(
-        epochs, lambda epoch, model: [{"train_loss": mean_loss([loss for (loss,) in epoch.losses])}], network, reporter
-    )
+    trainer = Trainer(network, run_whole, lambda step: ["a"], recipe, examples, job.seed, machine)
+
+    def score(epoch):
+        return {"curve": [{"epoch": epoch.number, "train_loss": mean_loss(epoch.losses["a"])}]}
+
+    return follow(trainer, score, reporter, checkpoints)
 
 
 def calls(folder):
@@ -85,7 +90,7 @@ def test_only_new_jobs_are_trained_and_results_keep_the_jobs_order(tmp_path):
 
 
 def test_jobs_of_one_fingerprint_are_trained_once_and_keep_their_names(tmp_path):
-    twins = [Job(name, 0, 1, 24, 1, {"network": "same"}, tmp_path) for name in ("1-2", "2-1")]
+    twins = [Job("stage@study", name, 0, 1, 24, 1, {"network": "same"}, tmp_path) for name in ("1-2", "2-1")]
     results = run_jobs(count_up, twins, 1, tmp_path / "store", Recorder())
     assert len(calls(tmp_path)) == 1
     assert [finished.job.name for finished in results] == ["1-2", "2-1"]
@@ -114,9 +119,9 @@ def test_results_do_not_depend_on_workers(beside, tmp_path):
 
 def test_failing_worker_takes_no_finished_job_with_it(beside):
     jobs, store, error, _ = beside
-    assert str(error) == "bad, seed 0: the loss is nan"
+    assert str(error) == "stage@study: bad, seed 0: the loss is nan"
     assert error.exit_code == TRAINING
-    assert {folder.name for folder in store.iterdir()} == {jobs[0].fingerprint, jobs[2].fingerprint}
+    assert {folder.name for folder in store.iterdir()} - {"checkpoints"} == {jobs[0].fingerprint, jobs[2].fingerprint}
 
 
 def test_failing_job_takes_no_finished_one_with_it(tmp_path):

@@ -1,8 +1,10 @@
 """A machine's settings are part of a result; its hardware is told with the seconds alone."""
 
+import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from oneshot import machine as machines
 from oneshot.machine import Machine
@@ -25,6 +27,23 @@ def test_description_is_the_settings_and_the_hardware():
         "threads": 3,
     }
     assert described["processor"] and described["cores"] >= 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_map_keeps_the_order_of_its_items(threads):
+    machine = Machine("cpu", "fp32", threads)
+    assert machine.map(lambda first, second: (first, second), range(9), "abcdefghi") == list(
+        zip(range(9), "abcdefghi", strict=True)
+    )
+
+
+def test_parts_are_computed_side_by_side_on_one_thread_each():
+    both = threading.Barrier(2, timeout=30)
+    assert Machine("cpu", "fp32", 2).map(lambda _: both.wait() >= 0 and torch.get_num_threads(), "ab") == [1, 1]
+
+
+def test_a_batch_is_cut_into_parts_on_a_processor_alone():
+    assert [Machine(device, "fp32", 3).parts for device in ("cpu", "cuda", "mps")] == [3, 1, 1]
 
 
 @pytest.mark.parametrize(

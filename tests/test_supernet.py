@@ -1,7 +1,6 @@
 """A supernet touches the chosen path alone, and computes what the sharing's formula says."""
 
 import itertools
-from functools import partial
 
 import pytest
 import torch
@@ -13,9 +12,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from oneshot.machine import Machine
 from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.sampling import build_sampler
-from oneshot.space import canonical
-from oneshot.supernet import SuperNet, build_standalone, restore, tensors
-from oneshot.training import train
+from oneshot.space import architecture_id, canonical
+from oneshot.state import restore, tensors
+from oneshot.supernet import SuperNet, build_standalone
+from oneshot.training import Trainer
 
 OPTIMIZERS = {
     "sgd": Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
@@ -42,11 +42,19 @@ def train_and_record(space, choose, optimizer, examples, machine, distillation=F
     schedule = Schedule(name="constant", warmup=0.0)
     recipe = Recipe(epochs=2, batch_size=6, optimizer=OPTIMIZERS[optimizer], schedule=schedule)
 
-    def paths(step):
-        return [partial(supernet, architecture=architecture) for architecture in choose(step)]
-
+    named = {architecture_id(architecture): architecture for architecture in space.architectures}
+    trainer = Trainer(
+        supernet,
+        lambda model, images, name: model(images, named[name]),
+        lambda step: [architecture_id(architecture) for architecture in choose(step)],
+        recipe,
+        examples,
+        0,
+        machine,
+        distillation=distillation,
+    )
     try:
-        list(train(paths, supernet, recipe, examples, 0, machine, lambda images: None, distillation=distillation))
+        list(trainer.epochs(lambda images: None))
     finally:
         hook.remove()
     assert len(states) == 1 + 8

@@ -1,4 +1,4 @@
-"""The supernet's tables: what each architecture lost, and how often it was trained."""
+"""The supernet's ledger: how often each architecture and choice was trained."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 from conftest import depth_space, random_examples
 
 import pipeline.train_supernet
+from oneshot.checkpoint import Checkpoints
 from oneshot.jobs import Job, Reporter
 from oneshot.params import Evaluate, load_params
 from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id
-from oneshot.training import Epoch
-from pipeline.train_supernet import SAMPLING_COLUMNS, Inputs, mean_losses, train_supernet
+from pipeline.train_supernet import SAMPLING_COLUMNS, Inputs, train_supernet
 
 RECIPE = load_params(Path(__file__).parents[1] / "params.yaml").studies["depths"].supernet
 SPACE = depth_space("prefix")
@@ -20,7 +20,7 @@ EPOCHS, STEPS, BATCH = 2, 5, 8
 
 
 @pytest.fixture
-def rows(monkeypatch, machine):
+def rows(monkeypatch, machine, tmp_path):
     """Of sampling.csv, after a small training by a sampler."""
     training = random_examples(STEPS * BATCH + 3)
     monkeypatch.setattr(pipeline.train_supernet, "load_split", lambda *arguments: (training, random_examples()))
@@ -29,8 +29,9 @@ def rows(monkeypatch, machine):
         recipe = RECIPE.model_copy(update={"sampler": sampler, "epochs": EPOCHS, "batch_size": BATCH})
         evaluate = Evaluate(batch_size=24, calibration_images=24)
         inputs = Inputs(Path(), None, len(training), SPACE, recipe, evaluate, machine)
-        job = Job("supernet", seed, EPOCHS, len(training), 0, {}, inputs)
-        return train_supernet(job, Reporter(lambda *message: None)).record["sampling"]
+        job = Job("train_supernet@small", "supernet", seed, EPOCHS, len(training), 0, {}, inputs)
+        checkpoints = Checkpoints(tmp_path, f"{sampler}{seed}")
+        return train_supernet(job, Reporter(lambda *message: None), checkpoints).record["sampling"]
 
     return train
 
@@ -55,14 +56,3 @@ def test_what_was_trained_is_what_the_sampler_of_the_seed_planned(rows, sampler)
         for row in rows(sampler, seed):
             counted[row["name"]] += row["trained"] * (row["kind"] == "architecture")
         assert +counted == planned and {row["seed"] for row in rows(sampler, seed)} == {seed}
-
-
-@pytest.mark.parametrize("sampler", ["cycle", "sandwich", "strict_fair"])
-def test_loss_of_an_architecture_is_the_mean_over_the_steps_that_trained_it(sampler):
-    choose, expected = build_sampler(sampler, SPACE, 0), {}
-    losses = [[step + path / 8 for path in range(len(choose(step)))] for step in range(5, 9)]
-    for step, of_step in zip(range(5, 9), losses, strict=True):
-        for architecture, loss in zip(choose(step), of_step, strict=True):
-            expected.setdefault(architecture, []).append(loss)
-    found = mean_losses(Epoch(2, 5, losses, 0.0), choose)
-    assert found == {key: round(sum(values) / len(values), 6) for key, values in expected.items()}

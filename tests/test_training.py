@@ -1,6 +1,6 @@
 """One training loop: the same seed gives the same bytes, and nothing but the seed decides the order."""
 
-from functools import partial
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -13,11 +13,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from oneshot.checkpoint import serialise
 from oneshot.errors import TRAINING, OneshotError
 from oneshot.finetuning import finetune
+from oneshot.machine import Machine
 from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.sampling import build_sampler
-from oneshot.supernet import SuperNet, tensors
-from oneshot.training import add_gradients, schedule_factor, set_learning_rate, train
+from oneshot.space import architecture_id
+from oneshot.state import tensors
+from oneshot.supernet import SuperNet
+from oneshot.training import Trainer, run_whole, schedule_factor
 
+ADADELTA = Adadelta(name="adadelta", lr=1.0, rho=0.9, weight_decay=0.0)
 SGD = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005)
 SCHEDULES = ["constant", "linear", "cosine"]
 
@@ -31,23 +35,52 @@ def recipe(epochs=2, batch_size=8, optimizer=SGD, schedule="cosine", warmup=0.25
     )
 
 
-def supernet_paths(supernet, choose):
-    return lambda step: [partial(supernet, architecture=architecture) for architecture in choose(step)]
+def quietly(trainer, after=0):
+    return list(trainer.epochs(lambda images: None, after))
 
 
-def flat(model):
-    """The paths of a training of one model that reads pixels in a row."""
-    return lambda step: [lambda images: model(images.flatten(1))]
+def supernet_trainer(supernet, choose, examples, machine, section=None, seed=0, **options):
+    named = {architecture_id(architecture): architecture for architecture in supernet.paths}
+    return Trainer(
+        supernet,
+        lambda model, images, name: model(images, named[name]),
+        lambda step: [architecture_id(architecture) for architecture in choose(step)],
+        section or recipe(),
+        examples,
+        seed,
+        machine,
+        **options,
+    )
 
 
-def trained_bytes(seed, space, examples, machine, section):
+def flat_trainer(examples, machine, section=None, seed=0, model=None, **options):
+    """Of a model that reads pixels in a row."""
+    model = model or nn.Linear(64, 4)
+    section = section or recipe()
+    return Trainer(
+        model,
+        lambda model, images, _: model(images.flatten(1)),
+        lambda step: ["flat"],
+        section,
+        examples,
+        seed,
+        machine,
+        **options,
+    )
+
+
+def cycle_trainer(seed, space, examples, machine, section):
     supernet = machine.place(SuperNet(space, seed))
-    paths = supernet_paths(supernet, build_sampler("cycle", space, seed))
-    list(train(paths, supernet, section, examples, seed, machine, lambda _: None))
-    return serialise(tensors(supernet))
+    return supernet_trainer(supernet, build_sampler("cycle", space, seed), examples, machine, section, seed)
 
 
-@pytest.mark.parametrize("optimizer", [SGD, Adadelta(name="adadelta", lr=1.0, rho=0.9, weight_decay=0.0)])
+def trained_bytes(*arguments):
+    trainer = cycle_trainer(*arguments)
+    quietly(trainer)
+    return serialise(tensors(trainer.model))
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADADELTA])
 def test_same_seed_same_bytes_and_another_seed_others(optimizer, examples, machine):
     arguments = SPACES["wide-norm"], examples, machine, recipe(optimizer=optimizer)
     torch.manual_seed(1)
@@ -57,16 +90,53 @@ def test_same_seed_same_bytes_and_another_seed_others(optimizer, examples, machi
     assert trained_bytes(1, *arguments) != first
 
 
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_side_by_side_give_the_same_bytes_each_time(threads, examples, machine):
+    arguments = SPACES["prefix-norm"], examples, Machine("cpu", "fp32", threads), recipe(batch_size=12)
+    assert len({trained_bytes(0, *arguments) for _ in range(4)}) == 1
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADADELTA])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("after", [1, 2])
+def test_training_that_goes_on_from_its_tensors_ends_with_the_same_bytes(after, threads, optimizer, examples, machine):
+    section = recipe(epochs=3, optimizer=optimizer)
+    arguments = 0, SPACES["prefix-norm"], examples, Machine("cpu", "bf16", threads), section
+    trainer, kept = cycle_trainer(*arguments), {}
+    for epoch in trainer.epochs(lambda images: None):
+        kept[epoch.number] = {name: tensor.clone() for name, tensor in trainer.tensors().items()}
+    resumed = cycle_trainer(*arguments)
+    resumed.restore(kept[after])
+    assert [epoch.number for epoch in quietly(resumed, after)] == list(range(after + 1, 4))
+    assert serialise(resumed.tensors()) == serialise(trainer.tensors())
+
+
+@pytest.mark.parametrize("left_out", ["weight", "running_var", "/momentum_buffer"])
+def test_each_tensor_of_a_checkpoint_matters(left_out, examples, machine):
+    arguments = 0, SPACES["prefix-norm"], examples, machine, recipe(epochs=2)
+    trainer = cycle_trainer(*arguments)
+    next(epochs := trainer.epochs(lambda images: None))
+    kept = {name: tensor.clone() for name, tensor in trainer.tensors().items()}
+    list(epochs)
+    resumed = cycle_trainer(*arguments)
+    fresh = {name: tensor.clone() for name, tensor in resumed.tensors().items()}
+    incomplete = {name: fresh.get(name) if name.endswith(left_out) else tensor for name, tensor in kept.items()}
+    resumed.restore({name: tensor for name, tensor in incomplete.items() if tensor is not None})
+    quietly(resumed, after=1)
+    assert serialise(resumed.tensors()) != serialise(trainer.tensors())
+
+
 def orders(seed, examples, machine, batch_size=8, optimizer=SGD):
     """The first pixels of the images, in the order of training, by epoch."""
-    model, seen = nn.Linear(64, 4), []
+    seen, epochs = [], []
 
-    def forward(images):
+    def forward(model, images, _):
         seen.append(images[:, 0, 0, :4])
         return model(images.flatten(1))
 
-    section, epochs = recipe(batch_size=batch_size, optimizer=optimizer), []
-    for _ in train(lambda step: [forward], model, section, examples, seed, machine, lambda images: None):
+    section = recipe(batch_size=batch_size, optimizer=optimizer)
+    trainer = Trainer(nn.Linear(64, 4), forward, lambda step: ["flat"], section, examples, seed, machine)
+    for _ in trainer.epochs(lambda images: None):
         epochs.append([tuple(row) for row in torch.cat(seen).tolist()])
         seen.clear()
     return epochs
@@ -74,8 +144,7 @@ def orders(seed, examples, machine, batch_size=8, optimizer=SGD):
 
 def test_epoch_order_depends_on_the_seed_and_the_epoch_only(examples, machine):
     first = orders(0, examples, machine)
-    adadelta = Adadelta(name="adadelta", lr=1.0, rho=0.9, weight_decay=0.0)
-    assert orders(0, examples, machine, batch_size=4, optimizer=adadelta) == first
+    assert orders(0, examples, machine, batch_size=4, optimizer=ADADELTA) == first
     assert first[0] != first[1]
     assert orders(1, examples, machine)[0] != first[0]
 
@@ -87,34 +156,39 @@ def test_an_epoch_trains_every_image_once(examples, machine):
         assert set(order) == everything
 
 
-def test_epochs_count_from_one_and_steps_go_on(examples, machine):
-    model, ticks = nn.Linear(64, 4), []
-    epochs = list(train(flat(model), model, recipe(3, 7), examples, 0, machine, ticks.append))
-    assert [(epoch.number, epoch.first_step, len(epoch.losses)) for epoch in epochs] == [
-        (1, 0, 3),
-        (2, 3, 3),
-        (3, 6, 3),
-    ]
+def test_epochs_count_from_one_and_hold_a_loss_of_each_step(examples, machine):
+    ticks = []
+    epochs = list(flat_trainer(examples, machine, recipe(3, 7)).epochs(ticks.append))
+    assert [(epoch.number, len(epoch.losses["flat"])) for epoch in epochs] == [(1, 3), (2, 3), (3, 3)]
     assert ticks == [7] * 9
 
 
+@pytest.mark.parametrize("sampler", ["cycle", "sandwich", "strict_fair"])
+def test_each_loss_of_an_epoch_is_filed_under_the_path_that_a_step_trained(sampler, examples, machine):
+    space = SPACES["prefix-norm"]
+    choose = build_sampler(sampler, space, 0)
+    trainer = supernet_trainer(machine.place(SuperNet(space, 0)), choose, examples, machine)
+    for first_step, epoch in zip((0, 3), quietly(trainer), strict=True):
+        planned = Counter(architecture_id(each) for step in range(first_step, first_step + 3) for each in choose(step))
+        assert {name: len(losses) for name, losses in epoch.losses.items()} == planned
+
+
 def test_training_lowers_the_loss(examples, machine):
-    model = nn.Linear(64, 4)
-    epochs = list(train(flat(model), model, recipe(20), examples, 0, machine, lambda _: None))
-    first, last = (sum(loss for (loss,) in epochs[index].losses) for index in (0, -1))
+    epochs = quietly(flat_trainer(examples, machine, recipe(20)))
+    first, last = (sum(epochs[index].losses["flat"]) for index in (0, -1))
     assert last < 0.5 * first
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 4, 7])
 def test_a_budget_of_steps_is_kept_and_the_schedule_squeezed_into_it(steps, examples, machine):
-    model, ticks, rates = nn.Linear(64, 4), [], []
+    ticks, rates = [], []
     hook = register_optimizer_step_post_hook(lambda this, *_: rates.append(this.param_groups[0]["lr"]))
     try:
-        epochs = list(train(flat(model), model, recipe(), examples, 0, machine, ticks.append, steps=steps))
+        epochs = list(flat_trainer(examples, machine, steps=steps).epochs(ticks.append))
     finally:
         hook.remove()
-    assert sum(len(epoch.losses) for epoch in epochs) == len(ticks) == steps
-    assert [epoch.first_step for epoch in epochs] == list(range(0, steps, 3))  # 24 images in batches of 8
+    assert sum(len(epoch.losses["flat"]) for epoch in epochs) == len(ticks) == steps
+    assert len(epochs) == -(-steps // 3)  # 24 images in batches of 8
     assert rates == [0.1 * schedule_factor(recipe().schedule, step, steps) for step in range(steps)]
 
 
@@ -122,18 +196,31 @@ def test_a_budget_of_all_steps_is_the_whole_training(examples, machine):
     weights = []
     for steps in (None, 6):
         torch.manual_seed(0)
-        model = nn.Linear(64, 4)
-        list(train(flat(model), model, recipe(), examples, 0, machine, lambda _: None, steps=steps))
-        weights.append(model.weight.detach().clone())
+        trainer = flat_trainer(examples, machine, steps=steps)
+        quietly(trainer)
+        weights.append(trainer.model.weight.detach().clone())
     assert torch.equal(*weights)
 
 
-def gradients(supernet, architectures, batch, machine, distillation=False):
-    """(losses, gradients by name) of one step."""
+def gradients(supernet, architectures, examples, machine, distillation=False):
+    """(losses, gradients by name) of one step on all examples."""
     supernet.zero_grad(set_to_none=True)
-    paths = supernet_paths(supernet, lambda step: architectures)(0)
-    losses = add_gradients(paths, batch, distillation, machine)
+    trainer = supernet_trainer(supernet, lambda step: architectures, examples, machine, distillation=distillation)
+    losses = trainer.add_gradients(trainer.paths(0), torch.arange(len(examples)))
     return losses, {name: weight.grad for name, weight in supernet.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(threads, examples, machine):
+    """Without batch norm: with it each part has its own statistics. The 24 images come in parts of two sizes, too."""
+    supernet = machine.place(SuperNet(SPACES["sum"], 0))
+    chosen, some = SPACES["sum"].architectures[:2], examples.take(slice(23))
+    losses, whole = gradients(supernet, chosen, some, machine)
+    losses_of_parts, parts = gradients(supernet, chosen, some, Machine("cpu", "fp32", threads))
+    torch.testing.assert_close(losses_of_parts, losses)
+    assert parts.keys() == whole.keys()
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-6)
 
 
 def test_the_step_s_gradient_is_that_of_the_mean_loss_of_its_paths(space, examples, machine):
@@ -191,25 +278,37 @@ def test_finetuning_trains_for_exactly_so_many_steps_of_the_recipe(examples, mac
         network = supernet.extract(space.architectures[0])
         twin = supernet.extract(space.architectures[0])
         assert finetune(network, section, steps, examples, 0, machine) is network
-        list(train(lambda step: [twin], twin, section, examples, 0, machine, lambda _: None, steps=steps))  # noqa: B023
+        quietly(Trainer(twin, run_whole, lambda step: ["subnet"], section, examples, 0, machine, steps=steps))
         assert serialise(tensors(network)) == serialise(tensors(twin))
         untouched = serialise(tensors(supernet.extract(space.architectures[0])))
         assert (serialise(tensors(network)) == untouched) == (steps == 0)
     assert serialise(tensors(supernet)) == before
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite_ends_training_by_step_and_epoch(value, examples, machine):
-    model = nn.Linear(64, 4)
+def test_loss_that_is_not_finite_ends_training_before_a_weight_moves(value, threads, examples):
+    weights = []
 
-    def paths(step):
-        return [lambda images: model(images.flatten(1)), lambda images: model(images.flatten(1)) * (step != 4 or value)]
+    def forward(model, images, name):
+        weights.append(model.weight.detach().clone())
+        return model(images.flatten(1)) * (value if name == "bad" else 1)
 
-    epochs = train(paths, model, recipe(), examples, 0, machine, lambda images: None)
+    trainer = Trainer(
+        nn.Linear(64, 4),
+        forward,
+        lambda step: ["good", "bad" if step == 4 else "fair"],
+        recipe(schedule="constant", warmup=0),
+        examples,
+        0,
+        Machine("cpu", "fp32", threads),
+    )
+    epochs = trainer.epochs(lambda images: None)
     assert next(epochs).number == 1
-    with pytest.raises(OneshotError, match="step 4 of epoch 2: the loss is nan") as error:
+    with pytest.raises(OneshotError, match=r"architecture bad, step 4, learning rate 0.1: the loss is nan") as error:
         next(epochs)
     assert error.value.exit_code == TRAINING == 1
+    assert torch.equal(trainer.model.weight, weights[-1])
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -238,7 +337,6 @@ def test_constant_learning_rate_is_constant():
     assert {schedule_factor(Schedule(name="constant", warmup=0.0), step, 9) for step in range(9)} == {1.0}
 
 
-def test_rate_of_the_recipe_times_the_factor_is_the_learning_rate():
-    optimizer, section = torch.optim.SGD([torch.zeros(1)], lr=9.0), recipe()
-    set_learning_rate(optimizer, section, 7, 10)
-    assert optimizer.param_groups[0]["lr"] == 0.1 * schedule_factor(section.schedule, 7, 10)
+def test_rate_of_the_recipe_times_the_factor_is_the_learning_rate(examples, machine):
+    trainer = flat_trainer(examples, machine, recipe(epochs=4))  # 12 steps
+    assert trainer.learning_rate(7) == 0.1 * schedule_factor(trainer.recipe.schedule, 7, 12)

@@ -1,56 +1,40 @@
-"""Follows a training epoch by epoch: scores it, keeps the curve, and times training and evaluation apart.
+"""Follows a training epoch by epoch: scores it, keeps the curve and a checkpoint, and times training and scoring."""
 
-An epoch is scored on a copy of the model beside the training of the next one, which no score can change: so a supernet
-on one thread keeps two cores busy.
-"""
-
-import copy
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
-from torch import nn
-
+from oneshot.checkpoint import Checkpoints
 from oneshot.jobs import Reporter, Trained
-from oneshot.supernet import tensors
-from oneshot.training import Epoch
+from oneshot.state import tensors
+from oneshot.training import Epoch, Trainer
 
-Row = Mapping[str, Any]
-Model = TypeVar("Model", bound=nn.Module)
-Score = Callable[[Epoch, Model], Sequence[Row]]
-
-
-def follow(epochs: Iterable[Epoch], score: Score[Model], model: Model, reporter: Reporter) -> Trained:
-    """The model after the last epoch, with the rows of all epochs. `score` is given a copy that is its own."""
-    curve: list[Row] = []
-    train_seconds = evaluation_seconds = 0.0
-
-    def keep(scored: Future[tuple[Sequence[Row], float]]) -> None:
-        nonlocal evaluation_seconds
-        rows, seconds = scored.result()
-        evaluation_seconds += seconds
-        curve.extend(rows)
-        reporter.epoch(rows)
-
-    with ThreadPoolExecutor(1) as beside:
-        scored = None
-        for epoch in epochs:
-            train_seconds += epoch.seconds
-            if scored:
-                keep(scored)
-            scored = beside.submit(_score, score, epoch, copy.deepcopy(model))
-        if scored:
-            keep(scored)
-    seconds = {"train_seconds": round(train_seconds, 3), "evaluation_seconds": round(evaluation_seconds, 3)}
-    return Trained(tensors(model), {"curve": curve} | seconds)
+Rows = list[Mapping[str, Any]]
+Score = Callable[[Epoch], Mapping[str, Sequence[Mapping[str, Any]]]]
+"""An epoch, of the model as it is then, to rows by the name of their table. `curve` is one of the tables."""
 
 
-def _score(score: Score[Model], epoch: Epoch, model: Model) -> tuple[Sequence[Row], float]:
-    started = time.perf_counter()
-    rows = score(epoch, model)
-    return rows, time.perf_counter() - started
+def follow(trainer: Trainer[Any], score: Score, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
+    """The model after the last epoch, with the rows of all epochs. Goes on from the newest checkpoint, if there is one:
+    the result is the same, byte for byte."""
+    epochs, seconds, tables = 0, {"train_seconds": 0.0, "evaluation_seconds": 0.0}, dict[str, Rows]()
+    if kept := checkpoints.newest(reporter.note):
+        trainer.restore(kept.tensors)
+        epochs, seconds, tables = kept.epoch, kept.record["seconds"], kept.record["tables"]
+        for _, of_epoch in groupby(tables["curve"], lambda row: row["epoch"]):
+            reporter.epoch(list(of_epoch))
+    for epoch in trainer.epochs(reporter.tick, after=epochs):
+        started = time.perf_counter()
+        for table, rows in score(epoch).items():
+            tables.setdefault(table, []).extend(rows)
+        seconds["train_seconds"] += epoch.seconds
+        seconds["evaluation_seconds"] += time.perf_counter() - started
+        checkpoints.keep(epoch.number, trainer.tensors(), {"seconds": seconds, "tables": tables})
+        reporter.epoch([row for row in tables["curve"] if row["epoch"] == epoch.number])
+    return Trained(tensors(trainer.model), tables | {key: round(value, 3) for key, value in seconds.items()})
 
 
-def mean_loss(losses: Sequence[float]) -> float:
-    return round(sum(losses) / len(losses), 6)
+def mean_loss(losses: Sequence[float]) -> float | None:
+    """None if an epoch trained it not once."""
+    return round(sum(losses) / len(losses), 6) if losses else None

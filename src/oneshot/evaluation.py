@@ -6,8 +6,9 @@ training images, pooled exactly over all of them (not averaged over batches), on
 which mix all paths that trained them, are read for the `inherited` accuracy and never written.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from oneshot.data import Examples
 from oneshot.machine import Machine
 from oneshot.params import Evaluate
 from oneshot.space import Architecture
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -51,48 +54,69 @@ def build_tree(paths: Mapping[Architecture, Sequence[nn.Module]]) -> list[Node]:
     return roots
 
 
-@torch.no_grad()
 def calibrate(tree: list[Node], examples: Examples, batch_size: int, machine: Machine) -> None:
     """Sets the statistics of every batch-norm node to those of `examples`, pooled over all batches."""
-    if not _any_batch_norm(tree):
-        return
-    with machine.autocast():
-        _calibrate(tree, [chunk.pixels() for chunk in examples.chunks(batch_size)])
+    if has_batch_norm(tree):
+        _calibrate(tree, [chunk.pixels() for chunk in examples.chunks(batch_size)], machine)
 
 
-def _any_batch_norm(nodes: list[Node]) -> bool:
-    return any(isinstance(node.module, nn.BatchNorm2d) or _any_batch_norm(node.children) for node in nodes)
+def has_batch_norm(nodes: list[Node]) -> bool:
+    return any(isinstance(node.module, nn.BatchNorm2d) or has_batch_norm(node.children) for node in nodes)
 
 
-def _calibrate(nodes: list[Node], batches: list[Tensor]) -> None:
+def _each(function: Callable[[Any], Result], items: Iterable[Any], machine: Machine) -> list[Result]:
+    """`function` of each, without gradients, in the machine's precision: both are settings of a thread."""
+
+    def infer(item: Any) -> Result:
+        with torch.no_grad(), machine.autocast():
+            return function(item)
+
+    return machine.map(infer, items)
+
+
+def _calibrate(nodes: list[Node], batches: list[Tensor], machine: Machine) -> None:
     for node in nodes:
-        outputs = _calibrate_node(node, batches)
+        outputs = _calibrate_node(node, batches, machine)
         # Down a chain without branches in a loop, so that only branching points keep their activations in memory.
         while len(node.children) == 1:
             node = node.children[0]
-            outputs = _calibrate_node(node, outputs)
-        _calibrate(node.children, outputs)
+            outputs = _calibrate_node(node, outputs, machine)
+        _calibrate(node.children, outputs, machine)
 
 
-def _calibrate_node(node: Node, batches: list[Tensor]) -> list[Tensor]:
+def _calibrate_node(node: Node, batches: list[Tensor], machine: Machine) -> list[Tensor]:
     if isinstance(node.module, nn.BatchNorm2d):
-        node.mean, node.variance = pooled_moments(batches)
-    return [node(batch) for batch in batches]
+        moments = _each(_moments, batches, machine)
+        node.mean, node.variance = pool_moments(moments, [len(batch) for batch in batches])
+    return _each(node, batches, machine)
 
 
-def pooled_moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance per channel, float32 (channels,), of all batches (n, channels, height, width) together.
+def _moments(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Biased variance and mean per channel, float32 (channels,)."""
+    channels, count = batch.shape[1], batch.numel() // batch.shape[1]
+    if count == 1:  # which batch norm refuses
+        return torch.zeros(channels, device=batch.device), batch.float().flatten()
+    mean, variance = torch.zeros(2, channels, device=batch.device)
+    # What batch norm does in training, with a momentum that keeps nothing of before: a pass that is fast in bfloat16,
+    # eight times as fast as var_mean. It estimates the variance of a population.
+    batch_norm(batch, mean, variance, training=True, momentum=1.0)
+    return variance * ((count - 1) / count), mean
 
-    Per batch in float32, combined in float64 by the exact rule for groups (Chan, Golub, LeVeque 1983):
+
+def pool_moments(moments: Sequence[tuple[Tensor, Tensor]], counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance per channel, float32 (channels,), of all batches together, from each one's variance
+    and mean and its number of images.
+
+    Combined in float64 by the exact rule for groups (Chan, Golub, LeVeque 1983):
     averaging batch variances alone would lose the variance of the batch means.
     """
-    moments = [torch.var_mean(batch.float(), dim=(0, 2, 3), correction=0) for batch in batches]
     variances, means = (torch.stack(list(part)).cpu().double() for part in zip(*moments, strict=True))
-    weights = torch.tensor([len(batch) for batch in batches], dtype=torch.float64).unsqueeze(1)
+    weights = torch.tensor(counts, dtype=torch.float64).unsqueeze(1)
     weights /= weights.sum()
     mean = (weights * means).sum(0)
     variance = (weights * (variances + (means - mean) ** 2)).sum(0)
-    return mean.float().to(batches[0].device), variance.float().to(batches[0].device)
+    device = moments[0][0].device
+    return mean.float().to(device), variance.float().to(device)
 
 
 def predict(tree: list[Node], examples: Examples, batch_size: int, machine: Machine) -> dict[Architecture, Tensor]:
@@ -107,17 +131,16 @@ def log_probabilities(
     return _collect(lambda logits: logits.float().log_softmax(1), tree, examples, batch_size, machine)
 
 
-@torch.no_grad()
 def _collect(
     measure: Callable[[Tensor], Tensor], tree: list[Node], examples: Examples, batch_size: int, machine: Machine
 ) -> dict[Architecture, Tensor]:
     """`measure` of each batch's logits, put together over all images."""
-    measured: dict[Architecture, list[Tensor]] = {}
-    with machine.autocast():
-        for chunk in examples.chunks(batch_size):
-            for architecture, logits in _walk(tree, chunk.pixels()):
-                measured.setdefault(architecture, []).append(measure(logits))
-    return {architecture: torch.cat(parts) for architecture, parts in measured.items()}
+
+    def measure_chunk(chunk: Examples) -> dict[Architecture, Tensor]:
+        return {architecture: measure(logits) for architecture, logits in _walk(tree, chunk.pixels())}
+
+    chunks = _each(measure_chunk, examples.chunks(batch_size), machine)
+    return {architecture: torch.cat([chunk[architecture] for chunk in chunks]) for architecture in chunks[0]}
 
 
 def _walk(nodes: list[Node], inputs: Tensor) -> Iterator[tuple[Architecture, Tensor]]:
@@ -137,19 +160,21 @@ def calibrated_tree(
     return tree
 
 
-def score_subnets(
+def score_paths(tree: list[Node], examples: Examples, section: Evaluate, machine: Machine) -> dict[Architecture, float]:
+    """Accuracy of every path of the tree."""
+    return accuracies(predict(tree, examples, section.batch_size, machine), examples.labels)
+
+
+def score_inherited(
     paths: Mapping[Architecture, Sequence[nn.Module]],
-    calibrated: list[Node],
-    validation: Examples,
+    recalibrated: Mapping[Architecture, float],
+    examples: Examples,
     section: Evaluate,
     machine: Machine,
-) -> dict[Architecture, tuple[float, float]]:
-    """Validation accuracy of every path: (as calibrated, with inherited buffers)."""
-    recalibrated = accuracies(predict(calibrated, validation, section.batch_size, machine), validation.labels)
-    if not _any_batch_norm(calibrated):
-        return {architecture: (accuracy, accuracy) for architecture, accuracy in recalibrated.items()}
-    inherited = accuracies(predict(build_tree(paths), validation, section.batch_size, machine), validation.labels)
-    return {architecture: (recalibrated[architecture], inherited[architecture]) for architecture in paths}
+) -> Mapping[Architecture, float]:
+    """Accuracy of every path with the buffers that all paths share; without batch norm, what it is recalibrated."""
+    tree = build_tree(paths)
+    return score_paths(tree, examples, section, machine) if has_batch_norm(tree) else recalibrated
 
 
 def accuracies(predictions: Mapping[Architecture, Tensor], labels: Tensor) -> dict[Architecture, float]:

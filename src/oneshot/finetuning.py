@@ -5,7 +5,7 @@ from torch import nn
 from oneshot.data import Examples
 from oneshot.machine import Machine
 from oneshot.params import Recipe
-from oneshot.training import train
+from oneshot.training import Trainer, run_whole
 
 
 def finetune(
@@ -14,9 +14,10 @@ def finetune(
     """An extracted subnet, trained in place for exactly `steps` steps by the standalone's recipe: its optimizer, anew,
     its schedule, squeezed into the steps, and the batches that a standalone of that seed begins with.
 
-    Its batch-norm buffers begin as the supernet's, so recalibrate before scoring. Raises OneshotError as `train` does.
+    Its batch-norm buffers begin as the supernet's, so recalibrate before scoring. Raises OneshotError as Trainer does.
     """
     machine.place(network)
-    for _ in train(lambda step: [network], network, recipe, examples, seed, machine, lambda images: None, steps=steps):
+    trainer = Trainer(network, run_whole, lambda step: ["subnet"], recipe, examples, seed, machine, steps=steps)
+    for _ in trainer.epochs(lambda images: None):
         pass
     return network

@@ -21,7 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from oneshot.checkpoint import serialise, sha256, write_folder
+from oneshot.checkpoint import Checkpoints, serialise, sha256, write_folder
 from oneshot.errors import PROCESS, OneshotError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ WEIGHTS, RECORD = "weights.safetensors", "record.json"
 
 @dataclass(frozen=True)
 class Job:
+    stage: str
+    """`train_supernet@depths`."""
     name: str
     """`supernet`, or the architecture's id."""
     seed: int
@@ -54,7 +56,7 @@ class Job:
 class Trained:
     tensors: Mapping[str, "Tensor"]
     record: Mapping[str, Any]
-    """`curve`: rows of an epoch; `train_seconds`; and whatever else is worth keeping, as JSON."""
+    """`curve`: rows of all epochs; `train_seconds`; and whatever else is worth keeping, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ class Finished:
 
 
 class Listener(Protocol):
-    """Hears how jobs go; must not raise. Rows are those of the job's curve."""
+    """Hears how jobs go; must not raise. Rows are those of the job's curve, an epoch's at a time, also of epochs that
+    an earlier run trained."""
 
     def begin(self, jobs: Sequence[Job]) -> None: ...
     def tick(self, job: Job, images: int) -> None: ...
     def epoch(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def note(self, job: Job, text: str) -> None: ...
     def finish(self, finished: Finished) -> None: ...
 
 
@@ -90,12 +94,15 @@ class Reporter:
         self._flush()
         self._send("epoch", rows)
 
+    def note(self, text: str) -> None:
+        self._send("note", text)
+
     def _flush(self) -> None:
         self._send("tick", self._images)
         self._images, self._sent = 0, time.monotonic()
 
 
-Training = Callable[[Job, Reporter], Trained]
+Training = Callable[[Job, Reporter, Checkpoints], Trained]
 
 
 def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener) -> list[Finished]:
@@ -229,20 +236,24 @@ def _hear(messages: Any, jobs: Mapping[str, Job], listener: Listener) -> None:
 
 
 def _tell(listener: Listener, job: Job, kind: str, content: Any) -> None:
-    if kind == "tick":
-        listener.tick(job, content)
-    else:
-        listener.epoch(job, content)
+    hears: dict[str, Callable[[Job, Any], None]] = {
+        "tick": listener.tick,
+        "epoch": listener.epoch,
+        "note": listener.note,
+    }
+    hears[kind](job, content)
 
 
 def _train_and_keep(training: Training, job: Job, store: Path, send: Callable[[str, Any], None]) -> Finished:
+    checkpoints = Checkpoints(store / "checkpoints" / job.stage / f"{job.name}, seed {job.seed}", job.fingerprint)
     try:
-        trained = training(job, Reporter(send))
+        trained = training(job, Reporter(send), checkpoints)
     except OneshotError as error:
-        raise OneshotError(f"{job.name}, seed {job.seed}: {error}", error.exit_code) from None
+        raise OneshotError(f"{job.stage}: {job.name}, seed {job.seed}: {error}", error.exit_code) from None
     weights = serialise(trained.tensors)
     record = dict(trained.record) | {"weights_sha256": sha256(weights), "identity": dict(job.identity)}
     write_folder(store / job.fingerprint, {WEIGHTS: weights, RECORD: json.dumps(record, indent=1).encode()})
+    checkpoints.remove()
     return Finished(job, weights, record, reused=False)
 
 

@@ -1,4 +1,4 @@
-"""How long a network takes for one batch on this machine. A measurement: no two are alike."""
+"""How long a network takes for one batch, on one thread of this machine. A measurement: no two are alike."""
 
 import time
 from collections.abc import Callable

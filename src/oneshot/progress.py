@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, plain lines in a log."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -18,8 +19,9 @@ class ProgressListener:
         self._title = title
         self._console = console or Console(stderr=True, soft_wrap=True, highlight=False)
         self._epochs = self._all_epochs = 0
-        self._images = 0
-        self._epoch_of: dict[str, int] = {}
+        self._images = self._trained_epochs = 0
+        self._epoch_of: Counter[str] = Counter()
+        self._images_of_epoch: Counter[str] = Counter()
         self._started = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -47,17 +49,26 @@ class ProgressListener:
 
     def tick(self, job: Job, images: int) -> None:
         self._images += images
+        self._images_of_epoch[job.fingerprint] += images
         self._bar.update(self._task, advance=images, speed=f"{self._speed():,.0f}", epochs=self._count())
 
     def epoch(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
         self._epochs += 1
-        self._epoch_of[job.fingerprint] = number = self._epoch_of.get(job.fingerprint, 0) + 1
+        self._epoch_of[job.fingerprint] += 1
+        if self._images_of_epoch.pop(job.fingerprint, 0):
+            self._trained_epochs += 1
+        else:  # an earlier run trained it
+            self._bar.update(self._task, advance=job.images)
         if not self._console.is_terminal:
             accuracy = sum(row["val_accuracy"] for row in rows) / len(rows)
             self._say(
-                f"{job.name}, seed {job.seed}: epoch {number}/{job.epochs}, validation accuracy {accuracy:.4f}; "
+                f"{job.name}, seed {job.seed}: epoch {self._epoch_of[job.fingerprint]}/{job.epochs}, "
+                f"validation accuracy {accuracy:.4f}; "
                 f"{self._count()} epochs, {self._speed():,.0f} images/s, {self._seconds_left():.0f} s left"
             )
+
+    def note(self, job: Job, text: str) -> None:
+        self._say(f"{job.name}, seed {job.seed}: {text}")
 
     def finish(self, finished: Finished) -> None:
         job = finished.job
@@ -76,5 +87,5 @@ class ProgressListener:
         return self._images / max(1e-9, time.monotonic() - self._started)
 
     def _seconds_left(self) -> float:
-        trained = sum(self._epoch_of.values())
-        return (self._all_epochs - self._epochs) * (time.monotonic() - self._started) / max(1, trained)
+        seconds = time.monotonic() - self._started
+        return (self._all_epochs - self._epochs) * seconds / max(1, self._trained_epochs)

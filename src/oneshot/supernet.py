@@ -5,7 +5,7 @@ The architecture is an argument, never a state of the model. A path that a step 
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -89,21 +89,3 @@ class SuperNet(nn.Module):
 def build_standalone(path: Sequence[Step], seed: int) -> nn.Sequential:
     """A freshly initialised network of a canonical path (see space.canonical)."""
     return nn.Sequential(*(_initialised(step, seed) for step in path))
-
-
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Every weight and buffer once, whatever shares it, by name."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-@torch.no_grad()
-def restore(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Copies stored tensors into the model. Raises ValueError unless names and shapes are the model's own."""
-    own = tensors(model)
-    differing = sorted(own.keys() ^ stored.keys()) or [
-        name for name, tensor in own.items() if tensor.shape != stored[name].shape
-    ]
-    if differing:
-        raise ValueError(f"these weights belong to another network: `{differing[0]}` differs")
-    for name, tensor in own.items():
-        tensor.copy_(stored[name])

@@ -1,9 +1,11 @@
 """The one training loop, for supernet and standalone alike. Knows nothing of spaces, files or curves."""
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,82 +16,186 @@ from oneshot.errors import TRAINING, OneshotError
 from oneshot.machine import Machine
 from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.randomness import generator
+from oneshot.state import restore, tensors
 
-Forward = Callable[[Tensor], Tensor]
-"""Images (batch, 1, 28, 28) -> logits (batch, classes) of one path."""
-Paths = Callable[[int], Sequence[Forward]]
-"""Step, counted from 0, to the paths that it trains; equally many in every step."""
+Model = TypeVar("Model", bound=nn.Module)
+Paths = Callable[[int], Sequence[str]]
+"""Step, counted from 0, to the names of the paths that it trains; equally many in every step."""
+Forward = Callable[[Model, Tensor, str], Tensor]
+"""A model, images (batch, 1, 28, 28) and a path's name to that path's logits (batch, classes)."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """number: counted from 1; first_step and losses (steps, paths): what each path lost on its step's batch."""
+    """number: counted from 1; losses: by path, what it lost on each batch that trained it."""
 
     number: int
-    first_step: int
-    losses: list[list[float]]
+    losses: Mapping[str, Sequence[float]]
     seconds: float
 
 
-def train(
-    paths: Paths,
-    model: nn.Module,
-    recipe: Recipe,
-    examples: Examples,
-    seed: int,
-    machine: Machine,
-    tick: Callable[[int], None],
-    *,
-    distillation: bool = False,
-    steps: int | None = None,
-) -> Iterator[Epoch]:
-    """Trains `model` in place and yields after each epoch; `tick` hears of every step's number of images.
+class Trainer(Generic[Model]):
+    """Trains `model` in place, each batch cut into a part per thread that is computed side by side.
+
+    Each part is normalised by its own batch-norm statistics, as on several GPUs (ghost batch norm, arXiv 1705.08741),
+    so a result depends on the number of threads, but never on their timing: gradients are added in a fixed order.
 
     distillation: a step's first path learns from the labels, the others from its softmax (arXiv 1903.05134).
     steps: exactly so many instead of recipe.epochs, the schedule squeezed into them; the last epoch may be cut short.
-
-    Raises OneshotError (exit 1) when a loss is not finite.
     """
-    optimizer = build_optimizer(recipe.optimizer, model.parameters())
-    epoch_steps = steps_per_epoch(len(examples), recipe.batch_size)
-    steps = recipe.epochs * epoch_steps if steps is None else steps
-    for number, first_step in enumerate(range(0, steps, epoch_steps), 1):
-        model.train()
-        started, losses = time.perf_counter(), []
-        order = torch.randperm(len(examples), generator=generator(seed, "order", number)).to(machine.device)
-        these_steps = range(first_step, min(first_step + epoch_steps, steps))
-        for step, batch in zip(these_steps, torch.split(order, recipe.batch_size), strict=False):
-            set_learning_rate(optimizer, recipe, step, steps)
-            # To None, not to zero: a zero gradient would still move an unchosen path by momentum and weight decay.
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(add_gradients(paths(step), examples.take(batch), distillation, machine))
-            optimizer.step()
-            tick(len(batch))
-        epoch = Epoch(number, first_step, torch.stack(losses).tolist(), time.perf_counter() - started)
-        _refuse_bad_losses(epoch)
-        yield epoch
+
+    def __init__(
+        self,
+        model: Model,
+        forward: Forward[Model],
+        paths: Paths,
+        recipe: Recipe,
+        examples: Examples,
+        seed: int,
+        machine: Machine,
+        *,
+        distillation: bool = False,
+        steps: int | None = None,
+    ):
+        self.model, self.forward, self.paths = model, forward, paths
+        self.recipe, self.examples, self.seed, self.machine = recipe, examples, seed, machine
+        self.distillation = distillation
+        self.epoch_steps = steps_per_epoch(len(examples), recipe.batch_size)
+        self.steps = recipe.epochs * self.epoch_steps if steps is None else steps
+        self.optimizer = build_optimizer(recipe.optimizer, model.parameters())
+        # The first keeps the batch-norm buffers; those of the others are never read.
+        self._replicas = [model, *(_replica(model) for _ in range(machine.parts - 1))]
+
+    def epochs(self, tick: Callable[[int], None], after: int = 0) -> Iterator[Epoch]:
+        """Yields after each epoch but the first `after`; `tick` hears of every step's number of images.
+
+        Raises OneshotError (exit 1) when a loss is not finite; on a CPU before the step has changed a weight.
+        """
+        for number in range(after + 1, math.ceil(self.steps / self.epoch_steps) + 1):
+            for replica in self._replicas:
+                replica.train()
+            started = time.perf_counter()
+            first_step = (number - 1) * self.epoch_steps
+            steps = range(first_step, min(first_step + self.epoch_steps, self.steps))
+            order = torch.randperm(len(self.examples), generator=generator(self.seed, "order", number))
+            batches = torch.split(order.to(self.machine.device), self.recipe.batch_size)
+            losses = _Losses(self.machine)
+            for step, rows in zip(steps, batches, strict=False):
+                self._step(step, rows, losses)
+                tick(len(rows))
+            yield Epoch(number, losses.by_path(), time.perf_counter() - started)
+
+    def _step(self, step: int, rows: Tensor, losses: "_Losses") -> None:
+        paths, learning_rate = self.paths(step), self.learning_rate(step)
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+        losses.add(self.add_gradients(paths, rows), paths, f"step {step}, learning rate {learning_rate:.4g}")
+        self.optimizer.step()
+        # To None, not to zero: a zero gradient would still move an unchosen path by momentum and weight decay.
+        for replica in self._replicas:
+            replica.zero_grad(set_to_none=True)
+
+    def learning_rate(self, step: int) -> float:
+        return self.recipe.optimizer.lr * schedule_factor(self.recipe.schedule, step, self.steps)
+
+    def add_gradients(self, paths: Sequence[str], rows: Tensor) -> Tensor:
+        """Adds to `grad` the gradient of the mean of the paths' losses on these examples; the losses, (paths,).
+
+        The mean, where FairNAS sums: what all paths share then sees the learning rate that it would see with one path.
+        """
+
+        def compute(replica: Model, part: Tensor) -> Tensor:
+            return self._add_part(replica, paths, part, len(part) / len(rows))
+
+        losses = self.machine.map(compute, self._replicas, rows.chunk(self.machine.parts))
+        own = list(self.model.parameters())
+        for replica in self._replicas[1:]:
+            for mine, other in zip(own, replica.parameters(), strict=True):
+                if mine.grad is not None and other.grad is not None:
+                    mine.grad.add_(other.grad)
+        return torch.stack(losses).sum(0)
+
+    def _add_part(self, model: Model, paths: Sequence[str], rows: Tensor, share: float) -> Tensor:
+        batch = self.examples.take(rows)
+        images, targets, losses = batch.pixels(), batch.labels, []
+        for path in paths:
+            with self.machine.autocast():
+                logits = self.forward(model, images, path)
+                loss = cross_entropy(logits, targets) * share
+            # At once, so that only one path's graph is in memory.
+            (loss / len(paths)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            if self.distillation and targets is batch.labels:
+                targets = logits.detach().float().softmax(1)
+        return torch.stack(losses)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the next epoch starts from: weights, buffers, and the optimizer's state of each weight."""
+        state = {
+            f"{name}/{key}": value
+            for name, weight in self.model.named_parameters()
+            for key, value in self.optimizer.state.get(weight, {}).items()
+        }
+        return tensors(self.model) | state
+
+    @torch.no_grad()
+    def restore(self, stored: Mapping[str, Tensor]) -> None:
+        """Goes back to where `tensors` were taken, of the same model and recipe."""
+        restore(self.model, {name: tensor for name, tensor in stored.items() if "/" not in name})
+        weights = dict(self.model.named_parameters())
+        for name, tensor in stored.items():
+            owner, _, key = name.partition("/")
+            if key:
+                like = weights[owner]
+                # In the weight's own memory layout, which decides how fast a step is.
+                state = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor.clone()
+                self.optimizer.state[like][key] = state
+
+
+def run_whole(model: nn.Module, images: Tensor, _: str) -> Tensor:
+    """The Forward of a model that is one path."""
+    logits: Tensor = model(images)
+    return logits
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
-def add_gradients(paths: Sequence[Forward], batch: Examples, distillation: bool, machine: Machine) -> Tensor:
-    """Adds to `grad` the gradient of the mean of the paths' losses, and returns these, (paths,).
+def _replica(model: Model) -> Model:
+    """The same weights, in the same memory; gradients and batch-norm buffers of its own."""
+    shared = {id(weight): nn.Parameter(weight.detach()) for weight in model.parameters()}
+    return copy.deepcopy(model, shared)
 
-    The mean, where FairNAS sums: what all paths share then sees the learning rate that it would see with one path.
-    """
-    images, targets, losses = batch.pixels(), batch.labels, []
-    for forward in paths:
-        with machine.autocast():
-            logits = forward(images)
-            loss = cross_entropy(logits, targets)
-        # At once, so that only one path's graph is in memory.
-        (loss / len(paths)).backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.detach())
-        if distillation and targets is batch.labels:
-            targets = logits.detach().float().softmax(1)
-    return torch.stack(losses)
+
+class _Losses:
+    """An epoch's losses, refused where one is not finite."""
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        self._unread: list[tuple[Tensor, Sequence[str], str]] = []
+        self._read: dict[str, list[float]] = {}
+
+    def add(self, losses: Tensor, paths: Sequence[str], where: str) -> None:
+        self._unread.append((losses, paths, where))
+        # Elsewhere than on a CPU a step would have to wait for what it reads.
+        if self._machine.device == "cpu":
+            self._take()
+
+    def by_path(self) -> Mapping[str, Sequence[float]]:
+        self._take()
+        return self._read
+
+    def _take(self) -> None:
+        for losses, paths, where in self._unread:
+            for path, loss in zip(paths, losses.tolist(), strict=True):
+                if not math.isfinite(loss):
+                    raise OneshotError(
+                        f"architecture {path}, {where}: the loss is {loss}; it must be finite; "
+                        "lower optimizer.lr or lengthen schedule.warmup in params.yaml",
+                        TRAINING,
+                    )
+                self._read.setdefault(path, []).append(loss)
+        self._unread.clear()
 
 
 def build_optimizer(section: Sgd | Adadelta, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -99,11 +205,6 @@ def build_optimizer(section: Sgd | Adadelta, parameters: Iterable[nn.Parameter])
     return kinds[section.name](parameters, **settings)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.optimizer.lr * schedule_factor(recipe.schedule, step, steps)
-
-
 def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
     """What step `step` of `steps` multiplies the learning rate by: a function of the step, so nothing to save."""
     warmup = schedule.warmup * steps
@@ -111,13 +212,3 @@ def schedule_factor(schedule: Schedule, step: int, steps: int) -> float:
         return (step + 1) / warmup
     done = max(0.0, step - warmup) / max(1.0, steps - warmup)
     return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[schedule.name]
-
-
-def _refuse_bad_losses(epoch: Epoch) -> None:
-    for index, losses in enumerate(epoch.losses):
-        if not math.isfinite(loss := sum(losses)):
-            raise OneshotError(
-                f"step {epoch.first_step + index} of epoch {epoch.number}: the loss is {loss}; it must be finite; "
-                "lower optimizer.lr or lengthen schedule.warmup in params.yaml",
-                TRAINING,
-            )
