@@ -99,6 +99,10 @@ class Layout:
         """Finished jobs, by fingerprint."""
         return self.home / ".work"
 
+    def lock(self, address: str) -> Path:
+        """Held by the process that runs the stage. In `root`, which is what it writes to."""
+        return self.root / ".work" / "locks" / f"{address}.lock"
+
     def dataset(self, name: str) -> Path:
         return self.root / "data" / name
 

@@ -13,6 +13,7 @@ from oneshot.jobs import Finished, Job, Listener, prepare_processes
 from oneshot.params import Params, load_params
 from oneshot.progress import ProgressListener
 from oneshot.tracking import patience
+from oneshot.writer import sole_writer
 from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout
 from pipeline.publish import LiveRuns, StageRuns, record_of_run
@@ -56,7 +57,7 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
     dataset = key if name in ("download", "report") else params.run[key]
     record = record_of_run(layout, name, key, dataset)
     _refuse_foreign_code(record)
-    with _tracked(layout, record, warn) as listeners:
+    with sole_writer(layout.lock(record.address), record.address), _tracked(layout, record, warn) as listeners:
         if name == "download":
             _download(params, layout, key)
         elif name == "report":
@@ -84,7 +85,7 @@ def _tracked(layout: Layout, record: Record, warn: Callable[[str], None]) -> Ite
         yield (live,)
         runs.tell("publish")
     except BaseException as error:
-        # An exit by signal is a SystemExit or a KeyboardInterrupt, not an Exception.
+        # An interruption is no Exception.
         live.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     finally:
@@ -113,9 +114,8 @@ def _refuse_foreign_code(record: Record) -> None:
 def _refuse_edits_meanwhile(before: Record, after: Record) -> None:
     """DVC takes hashes and params after a stage has ended, and would book these results to the edit."""
     if before != after:
-        address = "@".join(filter(None, (before.stage, before.key)))
         raise OneshotError(
-            f"{address}: its params or code were edited while it ran; results must belong to what "
+            f"{before.address}: its params or code were edited while it ran; results must belong to what "
             "dvc.lock says; run `dvc repro` again",
             USAGE,
         )

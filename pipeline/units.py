@@ -37,6 +37,11 @@ class Record:
     params: Mapping[str, Any]
     code: Mapping[str, str]
 
+    @property
+    def address(self) -> str:
+        """As DVC names the stage."""
+        return "@".join(filter(None, (self.stage, self.key)))
+
     def flat_params(self) -> dict[str, str]:
         """Leaf values by dotted key, without the study's or dataset's own prefix."""
         prefixes = (f"studies.{self.key}.", f"datasets.{self.dataset}.")

@@ -261,7 +261,9 @@ def change(project, changes, studies=("kernels-sum", "depths")):
 
 
 def snapshot(folder):
-    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+    """All but the scratch folder, where a stage leaves its lock."""
+    paths = [path for path in folder.rglob("*") if ".work" not in path.parts]
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in paths}
 
 
 def error_lines(result, exit_code):

@@ -42,9 +42,16 @@ class ErrorLines(click.Group):
             for line in getattr(error, "faults", [str(error)]):
                 click.echo(f"error: {line}", err=True)
             sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("error: interrupted; finished trainings are kept; run `dvc repro` to go on", err=True)
-            sys.exit(128 + signal.SIGINT)
+        except KeyboardInterrupt as interruption:
+            number = signal.Signals(*interruption.args or (signal.SIGINT,))
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, signal.SIG_IGN)  # another one could not make it end any sooner
+            click.echo(
+                f"error: ended by {number.name}; trainings are kept up to their last whole epoch; "
+                "run `dvc repro` to go on",
+                err=True,
+            )
+            sys.exit(128 + number)
         except OSError as error:
             click.echo(f"error: {error.filename or 'input/output'}: {error.strerror}; mend it and run again", err=True)
             sys.exit(IO)
@@ -65,16 +72,21 @@ def main() -> None:
 
     The stages are run by `dvc repro`; run one by hand with --study (download: --dataset).
     """
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if "DVC_STAGE" in os.environ:
+        from oneshot.writer import end_with_parent
+
+        # Left alone, it would write beside the stage that the next `dvc repro` starts.
+        end_with_parent()
 
 
 def _warn(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _exit_on_signal(number: int, _: object) -> NoReturn:
-    click.echo(f"error: ended by {signal.Signals(number).name}; finished trainings are kept; run it again", err=True)
-    sys.exit(128 + number)
+def _interrupt(number: int, _: object) -> NoReturn:
+    """As Python does for SIGINT, so that both end everything in the same way."""
+    raise KeyboardInterrupt(number)
 
 
 def _stage_command(name: str, summary: str) -> None:
@@ -159,7 +171,13 @@ def demo(folder: Path, studies: tuple[str, ...]) -> None:
 def clean() -> None:
     """Empty .work/: finished jobs are trained again when they are needed again."""
     import shutil
+    from contextlib import ExitStack
 
+    from oneshot.writer import sole_writer
     from pipeline.layout import Layout
 
-    shutil.rmtree(Layout.find().store, ignore_errors=True)
+    layout = Layout.find()
+    with ExitStack() as locks:
+        for lock in layout.lock("").parent.glob("*.lock"):
+            locks.enter_context(sole_writer(lock, lock.stem))
+        shutil.rmtree(layout.store, ignore_errors=True)

@@ -1,14 +1,15 @@
 """The one error a user sees: a line that names the place, the rule and the mend, and an exit code.
 
 Exit codes (sysexits.h where it has one): 1 training failed, 2 usage or params, 65 bad data,
-66 missing input, 69 no source or service, 71 a worker process died, 74 input or output failed.
+66 missing input, 69 no source or service, 71 a worker process died, 74 input or output failed, 75 another
+process is at it.
 """
 
 import json
 import re
 from typing import Any
 
-TRAINING, USAGE, BAD_DATA, MISSING_INPUT, UNAVAILABLE, PROCESS, IO = 1, 2, 65, 66, 69, 71, 74
+TRAINING, USAGE, BAD_DATA, MISSING_INPUT, UNAVAILABLE, PROCESS, IO, BUSY = 1, 2, 65, 66, 69, 71, 74, 75
 
 
 class OneshotError(Exception):
