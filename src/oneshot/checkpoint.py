@@ -216,7 +216,7 @@ class Checkpoints:
             digest = file.readline(HASH_LINE)
             found = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != found.encode() + b"\n":
-                raise ValueError(f"its SHA-256 is {found}, not {digest.decode(errors='replace').strip()}")
+                raise ValueError(f"its SHA-256 is {found}, not {digest.strip()!r}")
             file.seek(HASH_LINE)
             return self._parse(file.readline(), file.read(), epoch)
 

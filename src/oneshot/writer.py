@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -38,15 +39,18 @@ def sole_writer(path: Path, address: str) -> Iterator[None]:
         path.write_text(json.dumps({"pid": os.getpid(), "since": since, "command": command}))
         yield
     finally:
+        path.write_text("")
         lock.release()
 
 
 def _holder(path: Path) -> str:
-    try:
-        record = json.loads(path.read_text())
-        return f"process {record['pid']} (`{record['command']}`, since {record['since']})"
-    except (OSError, ValueError, LookupError, TypeError):  # it has only just taken the lock
-        return "another process"
+    for _ in range(20):
+        try:
+            record = json.loads(path.read_text())
+            return f"process {record['pid']} (`{record['command']}`, since {record['since']})"
+        except (OSError, ValueError, LookupError, TypeError):
+            time.sleep(0.02)  # it has only just taken the lock
+    return "another process"
 
 
 def end_with_parent() -> None:
