@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help env repro demo test slow lint ui lock
+.PHONY: help env repro demo test slow faults lint ui lock
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,7 +31,16 @@ test: env ## the tests but the slow ones; those of the page where chromium and c
 	pytest
 
 slow: env ## the tests that take minutes: interruptions, servers that hang, whole second runs
-	pytest -m slow
+	pytest -m 'slow and not faults'
+
+faults: export FAULT_KILLS ?= 150
+faults: export FAULT_SIGNALS ?= 40
+faults: export FAULT_CHECKPOINTS ?= 500
+faults: export FAULT_DAMAGED_TRAININGS ?= 10
+faults: export FAULT_DATASETS ?= 200
+faults: export FAULT_STARTERS ?= 8
+faults: env ## kills, interruptions, damaged files; as many as FAULT_KILLS and so on say, FAULT_SEED for the same again
+	pytest -m faults
 
 lint: env ## format, lint and types
 	ruff format --check

@@ -1,6 +1,9 @@
 """Small search spaces of every kind of sharing, and random images, that the tests share."""
 
 import json
+import os
+import secrets
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,6 +52,22 @@ SPACES = {
     for sharing in sharings
     for batch_norm in (False, True)
 }
+
+
+def pytest_configure() -> None:
+    """One seed for all processes of a run: `FAULT_SEED=... pytest` does the same faults again."""
+    os.environ.setdefault("FAULT_SEED", str(secrets.randbelow(1_000_000)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The faults that were survived, as README.md counts them."""
+    survived = Counter[str]()
+    for report in terminalreporter.stats.get("passed", []):
+        for fault, number in report.user_properties:
+            survived[fault] += number
+    if survived:
+        lines = ["| fault | times |", "|---|---:|", *(f"| {fault} | {survived[fault]} |" for fault in sorted(survived))]
+        terminalreporter.write_line("\n".join([f"faults of FAULT_SEED={os.environ['FAULT_SEED']}", *lines]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

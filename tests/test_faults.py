@@ -67,9 +67,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_trainings_end_with_the_bytes_of_the_clean_one(lab: Lab, stage: str, record_property: Record) -> None:
-    kills = count("KILLS", 6) // 2
+    kills = count("KILLS", 4) // 2
     kill_and_resume(lab, stage, kills)
-    record_property("SIGKILL, half of them while it saved", kills)
+    record_property("training killed, half of them while it saved", kills)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -84,7 +84,7 @@ def test_interrupted_trainings_say_so_and_end_with_the_bytes_of_the_clean_one(
             interrupted += interrupt(lab, stage, number, rng_of(stage, number, trial))
             go_on_to_the_end(lab, stage)
         trial += 1
-    record_property("SIGINT, SIGTERM", wanted)
+    record_property("training interrupted, SIGINT or SIGTERM", wanted)
 
 
 def interrupt(lab: Lab, stage: str, number: signal.Signals, rng: random.Random) -> bool:
@@ -217,7 +217,7 @@ def test_damaged_checkpoint_is_never_used(
     cases = count("CHECKPOINTS", 100)
     check_damages(kept, tmp_path / "checkpoints", cases)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoints"]  # no payload ran
-    record_property("checkpoint damaged: flips, cuts, swaps, pickles, forged hashes", cases)
+    record_property("checkpoint damaged", cases)
 
 
 @pytest.mark.parametrize("size", [1 << 28, LARGEST + 1])
@@ -228,7 +228,7 @@ def test_bomb_of_zeros_is_not_read_into_memory(size: int, tmp_path: Path, record
     notes: list[str] = []
     assert Checkpoints(tmp_path, "f").newest(notes.append) is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000 and len(notes) == 1
-    record_property("checkpoint that is a bomb", 1)
+    record_property("checkpoint damaged", 1)
 
 
 def test_training_whose_checkpoints_are_damaged_ends_with_the_bytes_of_the_clean_one(
@@ -247,7 +247,7 @@ def test_training_whose_checkpoints_are_damaged_ends_with_the_bytes_of_the_clean
             for file in files[-rng.randint(1, 2) :]:
                 file.write_bytes(rng.choice(DAMAGES)(rng, file.read_bytes(), files[0].read_bytes() + b"!"))
             assert "is not used" in go_on_to_the_end(lab, stage)
-    record_property("training gone on from damaged checkpoints", cases)
+    record_property("training gone on with damaged checkpoints", cases)
 
 
 @pytest.fixture
@@ -348,10 +348,10 @@ def check_one_trains(lab: Lab, stage: str, number: int, plant: Plant = lambda: N
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_one_of_eight_that_start_together_trains(lab: Lab, stage: str, record_property: Record) -> None:
-    starters = count("STARTERS", 8)
+def test_one_of_those_that_start_together_trains(lab: Lab, stage: str, record_property: Record) -> None:
+    starters = count("STARTERS", 3)
     check_one_trains(lab, stage, starters)
-    record_property("started eight at once: one trains, seven exit 75", starters)
+    record_property("one of eight started at once", starters)
 
 
 # The checks notice what they are for
@@ -401,9 +401,14 @@ def plant_no_lock() -> None:
     "bug",
     [
         plant_writing_in_place,
-        plant_a_forgotten_optimizer,
-        plant_forgotten_buffers,
-        plant_an_order_that_counts_from_the_start,
+        *(
+            pytest.param(bug, marks=pytest.mark.slow)
+            for bug in (
+                plant_a_forgotten_optimizer,
+                plant_forgotten_buffers,
+                plant_an_order_that_counts_from_the_start,
+            )
+        ),
     ],
 )
 def test_kills_find(lab: Lab, bug: Plant) -> None:

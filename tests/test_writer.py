@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from oneshot.errors import BUSY, OneshotError
-from oneshot.writer import sole_writer
+from oneshot.writer import end_with_starter, sole_writer
 from pipeline.layout import Layout
 
 ADDRESS = "train_supernet@depths"
@@ -25,14 +25,19 @@ with sole_writer(Path(sys.argv[1]), "{ADDRESS}"):
     print("held", flush=True)
     time.sleep(600)
 """
-# A parent that starts a child and says its number; the child ends with it.
-PARENT = """
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
-print(child.pid, flush=True)
+# As dvc starts a stage: by a shell, which may become the stage or wait for it.
+STARTER = """
+import os, shlex, subprocess, sys, time
+command = shlex.join([sys.executable, "-c", sys.argv[1]]) + sys.argv[3]
+subprocess.Popen([sys.argv[2], "-c", command], env=os.environ | {"STAGE": "a"})
 time.sleep(600)
 """
-CHILD = "from oneshot.writer import end_with_parent; import time; end_with_parent(); print('ready', flush=True); {}"
+STAGE = """
+import os, time
+from oneshot.writer import end_with_starter
+end_with_starter("STAGE")
+print(os.getpid(), flush=True)
+"""
 
 
 @pytest.fixture
@@ -88,35 +93,38 @@ def test_locks_of_two_stages_and_of_two_copies_of_a_project_do_not_meet():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can do it")
-@pytest.mark.parametrize("wait", ["time.sleep(600)", "exec('while True: pass')"])
-def test_child_ends_with_its_parent_whatever_that_died_of(wait):
-    command = [sys.executable, "-c", PARENT, CHILD.format(wait)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        child = int(parent.stdout.readline())
-        assert parent.stdout.readline() == "ready\n"
-        parent.kill()
-        closed, _, _ = select.select([parent.stdout], [], [], 20)  # by the child, too
+@pytest.mark.parametrize("wait", ["time.sleep(600)", "while True: pass"])
+@pytest.mark.parametrize("after", ["", "; true"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_stage_ends_with_its_starter_whatever_that_died_of(wait, after, shell):
+    if not Path(shell).exists():
+        pytest.skip(f"no {shell}")
+    command = [sys.executable, "-c", STARTER, STAGE + wait, shell, after]
+    environment = {name: value for name, value in os.environ.items() if name != "STAGE"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as starter:
+        stage = int(starter.stdout.readline())
+        starter.kill()
+        closed, _, _ = select.select([starter.stdout], [], [], 20)  # by all who had it
     if not closed:
-        os.kill(child, signal.SIGKILL)
+        os.kill(stage, signal.SIGKILL)
     assert closed
 
 
 def _orphan(connection):
-    """A child whose parent is dead before it can ask."""
+    """One whose starter is dead before it can ask."""
     os.setsid()  # whoever adopts it is of another session, as it is outside of tests
     if os.fork() == 0:
         while os.getppid() == os.getsid(0):
             time.sleep(0.01)
         signal.signal(signal.SIGTERM, lambda *_: (connection.send("ended"), os._exit(0)))
-        from oneshot.writer import end_with_parent
-
-        end_with_parent()
+        os.environ["STAGE"] = "a"
+        end_with_starter("STAGE")
         connection.send("alive")
     os._exit(0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can do it")
-def test_child_whose_parent_is_dead_already_ends_as_well():
+def test_stage_whose_starter_is_dead_already_ends_as_well():
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_orphan, args=(theirs,))
     process.start()

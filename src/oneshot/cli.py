@@ -74,10 +74,10 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, _interrupt)
     if "DVC_STAGE" in os.environ:
-        from oneshot.writer import end_with_parent
+        from oneshot.writer import end_with_starter
 
         # Left alone, it would write beside the stage that the next `dvc repro` starts.
-        end_with_parent()
+        end_with_starter("DVC_STAGE")
 
 
 def _warn(text: str) -> None:

@@ -1,20 +1,19 @@
 """One writer: a lock that says who holds it, and an end with the process that started this one."""
 
 import contextlib
-import ctypes
 import json
 import os
+import select
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from oneshot.errors import BUSY, OneshotError
-
-PR_SET_PDEATHSIG = 1  # of prctl.h
 
 
 @contextlib.contextmanager
@@ -53,12 +52,34 @@ def _holder(path: Path) -> str:
     return "another process"
 
 
-def end_with_parent() -> None:
-    """SIGTERM to this process as soon as its parent is dead, whatever it died of. Only Linux can do it."""
+def end_with_starter(name: str) -> None:
+    """SIGTERM to this process as soon as the one that set its variable `name` is dead, whatever it died of. That is the
+    nearest one above which has not the variable itself: between them may be a shell. Only Linux can tell."""
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    # Dead already: then the parent is whoever adopts orphans, who is of another session.
-    with contextlib.suppress(ProcessLookupError):
-        if os.getsid(os.getppid()) != os.getsid(0):
-            os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        starter = _starter(f"{name}={os.environ[name]}".encode())
+        # Who adopts orphans is of another session.
+        descriptor = os.pidfd_open(starter) if os.getsid(starter) == os.getsid(0) else None
+    except (FileNotFoundError, ProcessLookupError):
+        descriptor = None
+    except OSError:  # a Linux without pidfd
+        return
+    if descriptor is None:  # it is dead already
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        threading.Thread(target=_end_after, args=(descriptor,), daemon=True).start()
+
+
+def _starter(variable: bytes) -> int:
+    process = os.getppid()
+    with contextlib.suppress(PermissionError):  # somebody else's
+        while variable in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+            state = Path(f"/proc/{process}/stat").read_text()
+            process = int(state.rpartition(")")[2].split()[1])
+    return process
+
+
+def _end_after(descriptor: int) -> None:
+    select.select([descriptor], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
