@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import SPACES, random_examples
 
+from oneshot.checkpoint import Checkpoints
 from oneshot.curves import follow, mean_loss
 from oneshot.errors import TRAINING, OneshotError
 from oneshot.jobs import RECORD, WEIGHTS, Job, Trained, run_jobs
@@ -165,3 +166,12 @@ def test_fingerprint_depends_on_the_identity_alone():
     job = make_job("a", None, x=1, y=2)
     other = dataclasses.replace(job, name="b", inputs="elsewhere", identity={"y": 2, "x": 1, "name": "a"})
     assert other.fingerprint == job.fingerprint
+
+
+def test_checkpoints_of_a_job_that_is_finished_go(tmp_path):
+    job = make_job("a", tmp_path)
+    run_jobs(count_up, [job], 1, tmp_path / "store", Recorder())
+    folder = tmp_path / "store" / "checkpoints" / job.stage / "a, seed 0"
+    Checkpoints(folder, job.fingerprint).keep(1, {"weight": torch.ones(3)}, {})
+    run_jobs(count_up, [job], 1, tmp_path / "store", Recorder())
+    assert not folder.exists()

@@ -115,6 +115,7 @@ def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path,
     missing: dict[str, Job] = {}
     for job in jobs:
         if kept := _kept(job, store):
+            _checkpoints(job, store).remove()  # of a process that was killed when it had just finished the job
             results[job.fingerprint] = kept
             listener.finish(kept)
         else:
@@ -245,7 +246,7 @@ def _tell(listener: Listener, job: Job, kind: str, content: Any) -> None:
 
 
 def _train_and_keep(training: Training, job: Job, store: Path, send: Callable[[str, Any], None]) -> Finished:
-    checkpoints = Checkpoints(store / "checkpoints" / job.stage / f"{job.name}, seed {job.seed}", job.fingerprint)
+    checkpoints = _checkpoints(job, store)
     try:
         trained = training(job, Reporter(send), checkpoints)
     except OneshotError as error:
@@ -255,6 +256,10 @@ def _train_and_keep(training: Training, job: Job, store: Path, send: Callable[[s
     write_folder(store / job.fingerprint, {WEIGHTS: weights, RECORD: json.dumps(record, indent=1).encode()})
     checkpoints.remove()
     return Finished(job, weights, record, reused=False)
+
+
+def _checkpoints(job: Job, store: Path) -> Checkpoints:
+    return Checkpoints(store / "checkpoints" / job.stage / f"{job.name}, seed {job.seed}", job.fingerprint)
 
 
 def _kept(job: Job, store: Path) -> Finished | None:
