@@ -54,7 +54,7 @@ def _exit_on_usage(error: click.UsageError) -> NoReturn:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         raise error
     command = error.ctx.command_path if error.ctx else "oneshot"
-    click.echo(f"error: {command}: {error.format_message()}; see `{command} --help`", err=True)
+    click.echo(f"error: {command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
     sys.exit(USAGE)
 
 
@@ -85,6 +85,7 @@ def _stage_command(name: str, summary: str) -> None:
             from pipeline.runner import run_stage
 
             run_stage(name, "", _warn)
+            click.echo("the page is report/index.html")
 
         return
     option = "dataset" if name == "download" else "study"
@@ -162,4 +163,7 @@ def clean() -> None:
 
     from pipeline.layout import Layout
 
-    shutil.rmtree(Layout.find().store, ignore_errors=True)
+    store = Layout.find().store
+    size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    shutil.rmtree(store, ignore_errors=True)
+    click.echo(f"{store.name}/ is empty; {size / 1e6:.1f} MB are free again")
