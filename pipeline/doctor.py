@@ -20,7 +20,8 @@ from oneshot.git import GitError, ask_git
 from oneshot.params import Params, load_params
 from oneshot.tables import read_json
 from oneshot.tracking import newest_schema
-from pipeline.installation import CODE_KINDS, code_faults, package_faults, some, tool_faults
+from pipeline.dvcfile import CODE
+from pipeline.installation import code_faults, package_faults, some, tool_faults
 from pipeline.layout import Layout
 from pipeline.lockfile import Locked, address, built_stages, content_md5, read_lock
 from pipeline.verify import changed_params
@@ -40,7 +41,7 @@ def run(say: Callable[[str], None]) -> bool:
         healthy = False
     if layout.store.is_dir():
         jobs, size = len(list(layout.store.iterdir())), _megabytes(layout.store)
-        say(f".work/: {jobs} finished jobs of {size} MB, used again when needed; `oneshot clean` empties it")
+        say(f".work/: {jobs} jobs, {size} MB, used again when needed; `oneshot clean` empties it")
     if healthy:
         say("nothing is wrong")
     return healthy
@@ -193,9 +194,5 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
 
 def _changed(layout: Layout, locked: Locked, document: Mapping[str, Any]) -> list[str]:
     """Code and params alone: whether files are damaged, `oneshot verify` says."""
-    code = [
-        path
-        for path, md5 in locked.deps.items()
-        if path.endswith(CODE_KINDS) and content_md5(layout.root / path) != md5
-    ]
+    code = [path for path, md5 in locked.deps.items() if path.endswith(CODE) and content_md5(layout.root / path) != md5]
     return code + [change.name for change in changed_params(document, locked)]

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.dvcfile import file_md5
+from pipeline.dvcfile import CODE, file_md5
 from pipeline.layout import Layout
 
 SHOWN = 3
 CODE_FOLDERS = ("pipeline", "src/oneshot")
-CODE_KINDS = (".py", ".html", ".css", ".js")
 
 
 def some(names: Sequence[str]) -> str:
@@ -64,7 +63,7 @@ def code_faults(layout: Layout) -> Iterator[str]:
     files = [file for folder in CODE_FOLDERS for file in sorted((layout.root / folder).rglob("*"))]
     others = [
         name.as_posix()
-        for name in (file.relative_to(layout.root) for file in files if file.suffix in CODE_KINDS)
+        for name in (file.relative_to(layout.root) for file in files if file.suffix in CODE)
         if not (installed / name).is_file() or file_md5(installed / name) != file_md5(layout.root / name)
     ]
     if others:

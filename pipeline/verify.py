@@ -105,10 +105,9 @@ def _expected_lock(layout: Layout) -> tuple[dict[str, Locked], str]:
 
 
 def _summary(findings: Findings, told: int) -> str:
-    kinds = {"inputs": findings.inputs, "outputs": findings.outputs, "metrics": findings.metrics}
-    parts = ["differs: " + ", ".join(f"{len(found)} {kind}" for kind, found in kinds.items() if found)]
-    if not findings.differences:
-        parts = ["as committed"]
+    kinds = {"input": len(findings.inputs), "output": len(findings.outputs), "metric": len(findings.metrics)}
+    counts = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items() if count]
+    parts = [f"differs: {', '.join(counts)}" if counts else "as committed"]
     if told:
         parts.append(f"{told} of them told above")
     if findings.compared:
