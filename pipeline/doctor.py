@@ -20,11 +20,11 @@ from oneshot.git import GitError, ask_git
 from oneshot.params import Params, load_params
 from oneshot.tables import read_json
 from oneshot.tracking import newest_schema
+from pipeline.differences import changed_params
 from pipeline.dvcfile import CODE
 from pipeline.installation import code_faults, package_faults, some, tool_faults
 from pipeline.layout import Layout
 from pipeline.lockfile import Locked, address, built_stages, content_md5, read_lock
-from pipeline.verify import changed_params
 
 MEGABYTE = 1 << 20
 FREE_MEGABYTES = 1024

@@ -7,17 +7,17 @@ only hashes.
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from oneshot.documents import load_document
 from oneshot.errors import OneshotError
 from oneshot.git import GitError, ask_git
 from oneshot.params import load_params
 from oneshot.tables import read_json
+from pipeline.differences import NOTHING, Difference, changed_params, differing, differing_values, leaves
 from pipeline.layout import Layout
 from pipeline.lockfile import (
     Locked,
@@ -29,23 +29,6 @@ from pipeline.lockfile import (
     list_folder,
     read_lock,
 )
-
-NOTHING = "nothing"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Of a file, by hash, or of a param or metric, by value."""
-
-    name: str
-    expected: Any
-    found: Any
-
-    def __str__(self) -> str:
-        expected, found = (
-            value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.found)
-        )
-        return f"{self.name}: expected {expected}, found {found}"
 
 
 @dataclass
@@ -160,7 +143,7 @@ class Verifier:
         before = cached_listing(self._layout.home, expected)
         if before is None or not (self._layout.root / path).is_dir():
             return [Difference(path, expected, found or NOTHING)]
-        return _differing(
+        return differing(
             {f"{path}/{name}": md5 for name, md5 in before.items()},
             {f"{path}/{name}": md5 for name, md5 in list_folder(self._layout.root / path).items()},
         )
@@ -172,43 +155,5 @@ class Verifier:
             before, after = json.loads(ask_git(self._layout.root, "show", f"HEAD:./{name}")), read_json(path)
         except (GitError, ValueError, OneshotError):
             return  # none were committed, or the file is damaged: then its hash differs
-        findings.compared = len(dict(_leaves("", before)))
-        findings.metrics += _differing_values(name, "", before, after)
-
-
-def changed_params(document: Mapping[str, Any], locked: Locked) -> list[Difference]:
-    """Those of a stage that are no longer what dvc.lock says; `document`: params.yaml."""
-    return [
-        difference
-        for name, value in locked.params.items()
-        for difference in _differing_values("params.yaml", name, value, _param(document, name))
-    ]
-
-
-def _param(document: Mapping[str, Any], name: str) -> Any:
-    value: Any = document
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _differing_values(where: str, place: str, expected: Any, found: Any) -> list[Difference]:
-    """Of numbers and texts in mappings and lists, by their place in a file."""
-    before, after = ({f"{where}: {name}": leaf for name, leaf in _leaves(place, value)} for value in (expected, found))
-    return _differing(before, after)
-
-
-def _differing(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[Difference]:
-    pairs = ((name, expected.get(name, NOTHING), found.get(name, NOTHING)) for name in {**expected, **found})
-    return [Difference(name, before, after) for name, before, after in pairs if before != after]
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, below in value.items():
-            yield from _leaves(f"{name}.{key}".lstrip("."), below)
-    elif isinstance(value, list) and value:
-        for index, below in enumerate(value):
-            yield from _leaves(f"{name}[{index}]", below)
-    else:
-        yield name, value
+        findings.compared = len(dict(leaves("", before)))
+        findings.metrics += differing_values(name, "", before, after)

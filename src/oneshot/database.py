@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-AGAIN = "move it away and run `oneshot sync`, which makes another from the results"
+AGAIN = "move the file away and run `oneshot sync`, which makes another from the results"
 # New runs go where their experiment says. MLflow makes the one numbered 0 for itself.
 LOCATIONS = """
 SELECT 'experiment ' || name, artifact_location FROM experiments WHERE lifecycle_stage = 'active' AND experiment_id != 0
