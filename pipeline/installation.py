@@ -32,7 +32,7 @@ def package_faults(layout: Layout) -> Iterator[str]:
     path = layout.root / "requirements.lock"
     if not path.exists():
         return
-    lines = [line.rstrip("\\ ") for line in path.read_text().splitlines() if line[:1].isalnum()]
+    lines = [line.rstrip("\\ ") for line in path.read_text(errors="replace").splitlines() if line[:1].isalnum()]
     try:
         pins = [Requirement(line) for line in lines]
     except InvalidRequirement as error:

@@ -138,6 +138,13 @@ def test_a_database_that_was_cut_off(database: Path) -> None:
     assert the_fault().startswith("mlflow.db: damaged: ")
 
 
+def test_a_database_that_is_written_to_is_not_called_damaged(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+
+        assert the_fault().startswith("mlflow.db: another process writes to it; ")
+
+
 def test_artifacts_elsewhere(database: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "mlruns" / "depths"
     add_experiment(database, moved)
@@ -170,8 +177,9 @@ def test_packages_that_are_not_the_pinned_ones(folder: Path) -> None:
     assert f"numpy is {version('numpy')}, not ==0.0.1, no-such-package is not installed;" in fault
 
 
-def test_damaged_pins(folder: Path) -> None:
-    write(folder / "requirements.lock", "click=>8\n")
+@pytest.mark.parametrize("content", [b"click=>8\n", b"click==8\xff\n"])
+def test_damaged_pins(content: bytes, folder: Path) -> None:
+    (folder / "requirements.lock").write_bytes(content)
 
     assert the_fault().startswith("requirements.lock: damaged: ")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 AGAIN = "move the file away and run `oneshot sync`, which makes another from the results"
+BUSY_SECONDS = 2
 # New runs go where their experiment says. MLflow makes the one numbered 0 for itself.
 LOCATIONS = """
 SELECT 'experiment ' || name, artifact_location FROM experiments WHERE lifecycle_stage = 'active' AND experiment_id != 0
@@ -18,11 +19,14 @@ UNION ALL SELECT 'run ' || run_uuid, artifact_uri FROM runs WHERE lifecycle_stag
 def database_faults(path: Path, artifacts: Path, newest_schema: Callable[[], str]) -> Iterator[str]:
     """Lines of: place, what is wrong, the rule, the mend. `artifacts`: the folder that all must lie in."""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", BUSY_SECONDS, uri=True)) as connection:
             (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             (schema,) = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()
             locations = connection.execute(LOCATIONS).fetchall()
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            yield f"{path.name}: another process writes to it; one at a time has it; run this again when that is done"
+            return
         yield f"{path.name}: damaged: {error}; it must be a whole MLflow database; {AGAIN}"
         return
     if damage != "ok":
