@@ -14,6 +14,7 @@ import click
 
 from oneshot.errors import IO, USAGE, OneshotError
 
+WRONG = 1  # of verify and doctor
 STAGES = {
     "download": "Fetch a dataset's four IDX files and verify them.",
     "train_supernet": "Train the weight-sharing supernet.",
@@ -143,6 +144,22 @@ def show(markdown: bool) -> None:
     from pipeline.show import run
 
     run(markdown)
+
+
+@main.command()
+def verify() -> None:
+    """Hash all that dvc.lock names: is it what was committed? Exit 1 if not."""
+    from pipeline.verify import run
+
+    sys.exit(0 if run(click.echo) else WRONG)
+
+
+@main.command()
+def doctor() -> None:
+    """Look for what is wrong with this folder and machine, and say how to mend it. Exit 1 if anything is."""
+    from pipeline.doctor import run
+
+    sys.exit(0 if run(click.echo) else WRONG)
 
 
 @main.command()

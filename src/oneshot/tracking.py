@@ -9,12 +9,13 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from oneshot.git import GitError, ask_git
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -232,24 +233,17 @@ class Tracker:
     @functools.cached_property
     def _git_tags(self) -> dict[str, str]:
         """The commit, and whether tracked files differ from it: in this flow the edit is committed after the run."""
-        commit = _git(self._home, "rev-parse", "HEAD")
-        if commit is None:
+        try:
+            commit = ask_git(self._home, "rev-parse", "HEAD").decode().strip()
+            changes = ask_git(self._home, "status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)
+        except GitError:
             return {}
-        dirty = bool(_git(self._home, "status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS))
-        return {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
+        return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(changes)).lower()}
 
 
 def patience() -> float:
     """Seconds that a stage which has ended waits for its tracker. One's own database may be slow, but does not hang."""
     return SERVER_SECONDS if os.environ.get("MLFLOW_TRACKING_URI") else DATABASE_SECONDS
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def create_database(path: Path) -> None:
@@ -266,3 +260,11 @@ def create_database(path: Path) -> None:
         aside.unlink(missing_ok=True)
         load_library()(f"sqlite:///{aside}").search_experiments(max_results=1)
         aside.replace(path)
+
+
+def newest_schema() -> str:
+    """Of databases of the installed MLflow. Takes seconds."""
+    load_library()
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())  # type: ignore[no-untyped-call]
