@@ -3,17 +3,21 @@
 import errno
 import io
 import itertools
+import json
 import os
 import resource
 import shutil
 import signal
 import stat
+import struct
 
+import psutil
 import pytest
 import torch
 
 from oneshot.checkpoint import read_weights, serialise, write_folder, write_whole
 from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, OneshotError
+from oneshot.supernet import restore
 
 
 def contents(folder):
@@ -67,6 +71,12 @@ class Halting(io.FileIO):
     def write(self, data):
         self._disk.step()
         return super().write(data[: (len(data) + 1) // 2])
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A real sync waits for the disk, hundreds of times here."""
+    monkeypatch.setattr(os, "fsync", os.fstat)
 
 
 @pytest.fixture
@@ -311,6 +321,42 @@ def test_missing_weights_are_a_missing_input(tmp_path):
     with pytest.raises(OneshotError, match="dvc repro") as error:
         read_weights(tmp_path / "weights")
     assert error.value.exit_code == MISSING_INPUT == 66
+
+
+def sparse(path, header_length, header, size):
+    """A file of a gigabyte that takes no space."""
+    path.write_bytes(struct.pack("<Q", header_length) + header)
+    os.truncate(path, 8 + len(header) + size)
+    return path
+
+
+def resident():
+    return psutil.Process().memory_info().rss
+
+
+def test_weights_that_are_too_large_are_told_by_their_shape_and_never_read(tmp_path):
+    size, model = 1 << 30, torch.nn.Linear(2, 2)
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    path = sparse(tmp_path / "weights", len(header), header, size)
+    before = resident()
+    with pytest.raises(ValueError, match="belong to another network"):
+        restore(model, read_weights(path))
+    assert resident() - before < size / 8
+
+
+def test_weights_with_an_endless_header_are_bad_data_and_never_read(tmp_path):
+    path = sparse(tmp_path / "weights", 1 << 29, b"{", 1 << 30)
+    before = resident()
+    with pytest.raises(OneshotError, match=r"weights: damaged: .*header too large"):
+        read_weights(path)
+    assert resident() - before < 1 << 27
+
+
+def test_weights_in_use_do_not_change_with_their_file(tmp_path):
+    write_whole(tmp_path / "weights", serialise({"weight": torch.ones(1000)}))
+    read = read_weights(tmp_path / "weights")
+    write_whole(tmp_path / "weights", serialise({"weight": torch.zeros(1000)}))
+    assert torch.equal(read["weight"], torch.ones(1000))
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"not weights" * 9, lambda content: content[:-1]])

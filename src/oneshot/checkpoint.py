@@ -126,16 +126,17 @@ def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
 
 
 def read_weights(path: Path) -> dict[str, "Tensor"]:
-    """Raises OneshotError: 66 if the file is missing, 65 if it is not whole."""
+    """Mapped, not read: of a file that is too large, nothing but the names and shapes comes into memory before they are
+    compared. Raises OneshotError: 66 if the file is missing, 65 if it is not whole."""
     import safetensors.torch
     from safetensors import SafetensorError
 
     try:
-        return safetensors.torch.load(path.read_bytes())
-    except OSError as error:
-        raise OneshotError(
-            f"{path}: {error.strerror}; the stage before writes it; run `dvc repro`", MISSING_INPUT
-        ) from None
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+        return tensors
+    except OSError:
+        what = "cannot be read" if path.exists() else "no such file"
+        raise OneshotError(f"{path}: {what}; the stage before writes it; run `dvc repro`", MISSING_INPUT) from None
     except SafetensorError as error:
         raise OneshotError(
             f"{path}: damaged: {error}; it must be a whole safetensors file; delete it and run `dvc checkout`", BAD_DATA
