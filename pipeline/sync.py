@@ -5,8 +5,10 @@ Results and lock hold all that a run shows, so it is linked if it exists and mad
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from oneshot.documents import load_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, OneshotError
@@ -19,7 +21,19 @@ from pipeline.units import DOWNLOADS, PAGES, Record
 
 LOCK_LIMIT = 1 << 24
 STAGES = ("download", "train_supernet", *COMPARED, "compare", "report")
-Entry = Mapping[str, Any]
+
+
+class File(BaseModel):
+    path: str
+    md5: str
+
+
+class Entry(BaseModel):
+    """What we read of a stage in dvc.lock."""
+
+    deps: list[File]
+    params: dict[str, dict[str, Any]]
+    outs: list[File]
 
 
 def run(warn: Callable[[str], None]) -> str:
@@ -58,39 +72,46 @@ def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> lis
     stages = load_document(path, LOCK_LIMIT).get("stages")
     if not isinstance(stages, dict):
         raise OneshotError("dvc.lock: stages: not a mapping; DVC writes this file; restore it from git", BAD_DATA)
-    for address, entry in stages.items():
-        stage, _, key = address.partition("@")
+    for address, content in stages.items():
+        stage, _, key = str(address).partition("@")
         # DVC keeps entries of stages, studies and datasets that are gone.
         known = {"download": params.datasets, "report": ("",)}.get(stage, params.run)
         if stage not in STAGES or key not in known:
             continue
-        if changed := [out["path"] for out in entry["outs"] if not _as_locked(layout, out)]:
+        try:
+            entry = Entry.model_validate(content)
+        except ValidationError as error:
+            place = ".".join(("stages", address, *map(str, error.errors()[0]["loc"][:1])))
+            raise OneshotError(
+                f"dvc.lock: {place}: not as DVC writes it; the file is DVC's own; restore it from git", BAD_DATA
+            ) from None
+        if changed := [out.path for out in entry.outs if not _as_locked(layout, out)]:
             warn(f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`")
             continue
         entries.append((stage, key, entry))
     return sorted(entries, key=lambda item: item[0] == "compare")
 
 
-def _as_locked(layout: Layout, out: Entry) -> bool:
+def _as_locked(layout: Layout, out: File) -> bool:
     """Weights and datasets may be absent, as in a fresh clone; what is in git must be what the lock says."""
-    path = layout.root / str(out["path"])
+    path = layout.root / out.path
     if path.is_relative_to(layout.root / "data") or path.name == "weights":
         return True
-    return path.is_dir() or (path.is_file() and file_md5(path) == out["md5"])
+    return path.is_dir() or (path.is_file() and file_md5(path) == out.md5)
 
 
 def _record(stage: str, key: str, entry: Entry) -> Record:
-    deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    deps = {dep.path: dep.md5 for dep in entry.deps}
     dataset = next((path.split("/")[1] for path in deps if path.startswith("data/")), key)
     code = {path: md5 for path, md5 in sorted(deps.items()) if path.endswith(CODE)}
-    return Record(stage, key, dataset, entry.get("params", {}).get("params.yaml", {}), code)
+    return Record(stage, key, dataset, entry.params.get("params.yaml", {}), code)
 
 
 def _lock_tags(entry: Entry) -> dict[str, str]:
     """Hashes of inputs and outputs, by path; code has a tag of its own."""
     return {
-        f"dvc.{kind}.{file['path']}": file["md5"]
-        for kind, files in (("dep", entry.get("deps", [])), ("out", entry["outs"]))
+        f"dvc.{kind}.{file.path}": file.md5
+        for kind, files in (("dep", entry.deps), ("out", entry.outs))
         for file in files
-        if not file["path"].endswith(CODE) or kind == "out"
+        if not file.path.endswith(CODE) or kind == "out"
     }

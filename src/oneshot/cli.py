@@ -46,7 +46,9 @@ class ErrorLines(click.Group):
             click.echo("error: interrupted; finished trainings are kept; run `dvc repro` to go on", err=True)
             sys.exit(128 + signal.SIGINT)
         except OSError as error:
-            click.echo(f"error: {error.filename or 'input/output'}: {error.strerror}; mend it and run again", err=True)
+            click.echo(
+                f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True
+            )
             sys.exit(IO)
 
 
@@ -162,4 +164,6 @@ def clean() -> None:
 
     from pipeline.layout import Layout
 
-    shutil.rmtree(Layout.find().store, ignore_errors=True)
+    store = Layout.find().store
+    if store.exists():
+        shutil.rmtree(store)
