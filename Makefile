@@ -40,7 +40,7 @@ lint: env ## format, lint and types
 
 ui: env ## MLflow at http://127.0.0.1:5000; one worker, and no job runner
 	-oneshot sync
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1 --backend-store-uri sqlite:///mlflow.db
 
 lock: ## pin the newest versions that pyproject.toml admits (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
