@@ -43,7 +43,7 @@ BUILTINS = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}
 CALLS = (
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "subprocess.Popen"),
     *("numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "yaml.load", "yaml.unsafe_load"),
-    *("torch.jit.load", "torch.export.load", "torch.hub.load", "load_model", "log_model"),
+    *("torch.jit.load", "torch.jit.script", "torch.export.load", "torch.hub.load", "load_model", "log_model"),
     *("extractall", "unpack_archive", "tempfile.mktemp"),
 )
 FLAGS = ("shell=True", "allow_pickle=True", "weights_only=False", "verify=False", "autoescape=False")
@@ -105,6 +105,15 @@ def test_mlflow_is_served_to_this_machine_alone() -> None:
 
     assert " --host 127.0.0.1 " in command
     assert "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in command
+
+
+def test_every_vulnerability_that_is_ignored_is_answered_for_the_version_that_is_pinned() -> None:
+    rows = re.findall(r"^\| ([\w-]+) ([\d.]+) \| ([\w, -]+) \|", (ROOT / "docs/audit.md").read_text(), re.MULTILINE)
+    ignored = re.findall(r"--ignore-vuln (\S+)", (ROOT / "Makefile").read_text())
+    pins = set(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+
+    assert sorted(ignored) == sorted(vulnerability for _, _, ids in rows for vulnerability in ids.split(", "))
+    assert rows and {(name, version) for name, version, _ in rows} <= pins
 
 
 def test_no_value_of_params_stands_in_a_command_or_unbounded_in_a_path_of_dvc() -> None:
