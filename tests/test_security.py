@@ -30,7 +30,7 @@ from oneshot.documents import load_document, write_document
 from oneshot.errors import UNAVAILABLE
 from oneshot.params import DatasetName, StudyName, load_params
 from oneshot.report.page import ALTERNATIVES, render
-from oneshot.tracking import LONGEST_FAILURE, Dataset, Tracker, Unit
+from oneshot.tracking import LONGEST_FAILURE, Dataset, Tracker, Unit, load_library
 from pipeline.report import run as draw_page
 
 SOURCES = {
@@ -274,6 +274,35 @@ def test_a_server_is_logged_in_to_but_told_and_shown_no_secret(
     assert [line for text in heard.text for line in tells(text)] == []
     assert str(tmp_path) not in "".join(heard.text)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "login"),
+    [
+        ("http://name:word@host:1/path?x=1", ("name", "word")),
+        ("https://a%40b:c%2Fd%3A@host:1/path?x=1", ("a@b", "c/d:")),
+        ("http://name@host:1/path?x=1", ("own name", "own word")),
+        ("http://host:1/path?x=1", ("own name", "own word")),
+    ],
+)
+def test_what_the_address_says_to_log_in_is_kept_apart_from_it(
+    planted: None, given: str, login: tuple[str, str]
+) -> None:
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    os.environ |= dict(zip(names, ("own name", "own word"), strict=True)) | {"MLFLOW_TRACKING_URI": given}
+    load_library()
+    load_library()
+
+    assert os.environ["MLFLOW_TRACKING_URI"].partition("//")[2] == "host:1/path?x=1"
+    assert tuple(os.environ[name] for name in names) == login
+
+
+@pytest.mark.parametrize("uri", ["", "sqlite:///a@b.db", "postgresql://name:word@host/database"])
+def test_an_address_that_is_no_servers_stays_as_it_is(planted: None, uri: str) -> None:
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    load_library()
+
+    assert os.environ["MLFLOW_TRACKING_URI"] == uri
 
 
 BAD_ADDRESSES = {

@@ -102,8 +102,9 @@ def _presentable(error: Exception) -> str:
 def _hide_credentials() -> None:
     """MLflow puts the server's address into what it says: user and password in it go where MLflow keeps them apart."""
     address = urlsplit(os.environ.get(SERVER, ""))
-    if address.scheme in ("http", "https") and address.username is not None:
-        os.environ[USER], os.environ[PASSWORD] = unquote(address.username), unquote(address.password or "")
+    if address.scheme in ("http", "https") and "@" in address.netloc:
+        if address.password is not None:
+            os.environ[USER], os.environ[PASSWORD] = unquote(address.username or ""), unquote(address.password)
         os.environ[SERVER] = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
 
 
