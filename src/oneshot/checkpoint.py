@@ -1,12 +1,13 @@
 """Files that are whole or absent: written aside, synced, then renamed. Weights travel as safetensors, never pickle."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,37 +22,106 @@ KEPT_EPOCHS = 2
 LARGEST = 1 << 32
 """Bytes of a checkpoint; a larger file is no checkpoint."""
 
+# What a disk that refuses needs.
+MENDS = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "allow yourself to write there",
+    errno.EPERM: "allow yourself to write there",
+}
+
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Raises OneshotError (exit 74) when the disk refuses; an earlier file stays as it was."""
-    aside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        aside = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(0o644)  # mkstemp gives 0600
+    """Raises OneshotError (exit 74) when the disk refuses; the file is then the earlier one, or none."""
+    with _beside(path, len(content)) as aside:
+        _write(aside, content)
         aside.replace(path)
-    except OSError as error:
-        if aside:
-            aside.unlink(missing_ok=True)
-        raise OneshotError(
-            f"{path}: cannot be written: {error.strerror}; {len(content)} bytes are needed; free the space or the path",
-            IO,
-        ) from None
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """A folder that appears with all its files at once; one that is already there is replaced."""
+    """A folder that appears with all its files at once. One that is already there is replaced: a process that dies
+    meanwhile leaves the old one, the new one or none. Raises as `write_whole` does."""
+    with _beside(path, sum(map(len, files.values()))) as aside:
+        old, new = aside / "old", aside / "new"
+        new.mkdir(parents=True)
+        for name, content in files.items():
+            _write(new / name, content)
+        _sync(new)
+        try:
+            if path.exists():
+                path.replace(old)
+            new.replace(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.replace(path)
+            raise
+
+
+@contextlib.contextmanager
+def _beside(path: Path, size: int) -> Iterator[Path]:
+    """A free name in the folder of `path`, to write `size` bytes to and to rename; whatever is left there goes."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    for name, content in files.items():
-        write_whole(aside / name, content)
-    shutil.rmtree(path, ignore_errors=True)
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield aside
+        _sync(path.parent)
+    except OSError as error:
+        mend = MENDS.get(error.errno or 0, "mend the disk or the path")
+        raise OneshotError(
+            f"{path}: cannot be written: {error.strerror or error}; {size} bytes are needed there; {mend}", IO
+        ) from None
+    finally:
+        _remove(aside)
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Neither a file nor a link that is already there.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Makes the names in it last, as `fsync` of a file does its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot do it to folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Of writers of `path` that were killed: what they wrote beside it is named by their process."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.([1-9][0-9]{{0,8}})")
+    with contextlib.suppress(OSError):  # whoever may not list a folder may write there
+        for neighbour in path.parent.iterdir():
+            if (match := name.fullmatch(neighbour.name)) and not _is_another(int(match[1])):
+                _remove(neighbour)
+
+
+def _is_another(process: int) -> bool:
+    """Whether it lives and is not this one."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return process != os.getpid()
+
+
+def _remove(path: Path) -> None:
+    """File, folder or nothing; as well as it goes, since what matters is what stands at the final name."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
@@ -63,16 +133,17 @@ def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
 
 
 def read_weights(path: Path) -> dict[str, "Tensor"]:
-    """Raises OneshotError: 66 if the file is missing, 65 if it is not whole."""
+    """Mapped, not read: of a file that is too large, nothing but the names and shapes comes into memory before they are
+    compared. Raises OneshotError: 66 if the file is missing, 65 if it is not whole."""
     import safetensors.torch
     from safetensors import SafetensorError
 
     try:
-        return safetensors.torch.load(path.read_bytes())
-    except OSError as error:
-        raise OneshotError(
-            f"{path}: {error.strerror}; the stage before writes it; run `dvc repro`", MISSING_INPUT
-        ) from None
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+        return tensors
+    except OSError:
+        what = "cannot be read" if path.exists() else "no such file"
+        raise OneshotError(f"{path}: {what}; the stage before writes it; run `dvc repro`", MISSING_INPUT) from None
     except SafetensorError as error:
         raise OneshotError(
             f"{path}: damaged: {error}; it must be a whole safetensors file; delete it and run `dvc checkout`", BAD_DATA

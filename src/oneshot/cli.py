@@ -47,7 +47,9 @@ class ErrorLines(click.Group):
             click.echo("error: interrupted; finished trainings are kept; run `dvc repro` to go on", err=True)
             sys.exit(128 + signal.SIGINT)
         except OSError as error:
-            click.echo(f"error: {error.filename or 'input/output'}: {error.strerror}; mend it and run again", err=True)
+            click.echo(
+                f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True
+            )
             sys.exit(IO)
 
 
@@ -182,5 +184,6 @@ def clean() -> None:
 
     store = Layout.find().store
     size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-    shutil.rmtree(store, ignore_errors=True)
+    if store.exists():
+        shutil.rmtree(store)
     click.echo(f"{store.name}/ is empty; {size / 1e6:.1f} MB are free again")
