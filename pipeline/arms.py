@@ -24,9 +24,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def measure_arms(context: Context, machine: Machine) -> Arms:
-    training, _ = load_split(context.dataset_folder, context.dataset, context.training_size)
-    test = load_test(context.dataset_folder, like=training)
-    training, test = training.to(machine.device), test.to(machine.device)
+    training, _ = load_split(context.dataset_folder, context.dataset, context.training_size, machine.device)
+    test = load_test(context.dataset_folder, like=training).to(machine.device)
     by_seed = [_predict_arms(context, seed, training, test, machine) for seed in context.study.seeds]
     correct = {arm: numpy.stack([each[arm] for each in by_seed]) for arm in by_seed[0]}
     oneshot, standalone = read_csv(context.paths.oneshot), read_csv(context.paths.standalone_curves)

@@ -15,9 +15,7 @@ COLUMNS = ("architecture", "seed", "val_accuracy", "val_accuracy_inherited", "pa
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     machine.claim()
-    training, validation = (
-        part.to(machine.device) for part in load_split(context.dataset_folder, context.dataset, context.training_size)
-    )
+    training, validation = load_split(context.dataset_folder, context.dataset, context.training_size, machine.device)
     section, reference = context.study.evaluate, by_size(context.space)[-1]
     rows = []
     for seed in context.study.seeds:

@@ -3,10 +3,12 @@
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from oneshot.params import load_params
 from oneshot.tables import read_csv, read_json
 from pipeline.layout import Layout, StudyLayout
+from pipeline.units import of_one_run
 
 COLUMNS = (
     "architecture",
@@ -25,11 +27,12 @@ def run(markdown: bool) -> None:
     console = Console()
     for study, dataset in load_params(layout.params).run.items():
         paths = layout.study(study)
-        if markdown:
-            print(f"**{study}** on {dataset}\n\n{markdown_table(paths)}\n{summary(paths)}\n")
-        else:
-            console.print(_table(f"{study} on {dataset}", paths))
-            console.print(summary(paths), highlight=False)
+        with of_one_run(f"compare@{study}"):
+            if markdown:
+                print(f"**{study}** on {dataset}\n\n{markdown_table(paths)}\n{summary(paths)}\n")
+            else:
+                console.print(_table(f"{study} on {dataset}", paths))
+                console.print(summary(paths), highlight=False, markup=False)
 
 
 def markdown_table(paths: StudyLayout) -> str:
@@ -57,7 +60,7 @@ def _table(title: str, paths: StudyLayout) -> Table:
     for heading in COLUMNS[1:]:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for cells in _cells(paths):
-        table.add_row(*cells)
+        table.add_row(*map(Text, cells))  # no markup
     return table
 
 

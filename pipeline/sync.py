@@ -5,21 +5,16 @@ Results and lock hold all that a run shows, so it is linked if it exists and mad
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from oneshot.documents import load_document
-from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, OneshotError
+from oneshot.errors import UNAVAILABLE, OneshotError
 from oneshot.params import Params, load_params
 from oneshot.tracking import Tracker
 from pipeline.dvcfile import CODE, file_md5
 from pipeline.layout import Layout
+from pipeline.lockfile import Locked, address, built_stages, is_kept_in_cache, read_lock
 from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
 from pipeline.units import DOWNLOADS, PAGES, Record
-
-LOCK_LIMIT = 1 << 24
-STAGES = ("download", "train_supernet", *COMPARED, "compare", "report")
-Entry = Mapping[str, Any]
 
 
 def run(warn: Callable[[str], None]) -> str:
@@ -30,12 +25,12 @@ def run(warn: Callable[[str], None]) -> str:
     current: dict[str, set[str]] = defaultdict(set)
     counts: Counter[bool] = Counter()
     networks: dict[str, list[Published]] = defaultdict(list)
-    for stage, key, entry in _entries(layout, params, warn):
-        published = publish(tracker, layout, _record(stage, key, entry), restored=True)
+    for stage, key, locked in _entries(layout, params, warn):
+        published = publish(tracker, layout, _record(stage, key, locked), restored=True)
         for run_id, (unit, made) in published.items():
             current[unit.experiment].add(run_id)
             counts[made] += 1
-            tracker.tag(run_id, _lock_tags(entry))
+            tracker.tag(run_id, _lock_tags(locked))
         if stage in COMPARED:
             networks[key].append(published)
         elif stage == "compare":
@@ -49,48 +44,30 @@ def run(warn: Callable[[str], None]) -> str:
     return f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files"
 
 
-def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> list[tuple[str, str, Entry]]:
-    """Entries of dvc.lock that params.yaml still builds and whose files are what the lock says, `compare` last."""
-    path = layout.root / "dvc.lock"
-    if not path.exists():
-        raise OneshotError("dvc.lock: not there; it holds what was run; run `dvc repro`", MISSING_INPUT)
-    entries = []
-    stages = load_document(path, LOCK_LIMIT).get("stages")
-    if not isinstance(stages, dict):
-        raise OneshotError("dvc.lock: stages: not a mapping; DVC writes this file; restore it from git", BAD_DATA)
-    for address, entry in stages.items():
-        stage, _, key = address.partition("@")
-        # DVC keeps entries of stages, studies and datasets that are gone.
-        known = {"download": params.datasets, "report": ("",)}.get(stage, params.run)
-        if stage not in STAGES or key not in known:
+def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> Iterator[tuple[str, str, Locked]]:
+    """What dvc.lock says of the stages that params.yaml still builds and whose files are what it says."""
+    lock = read_lock(layout.root / "dvc.lock")
+    for stage, key in built_stages(params):
+        if (locked := lock.get(address(stage, key))) is None:
             continue
-        if changed := [out["path"] for out in entry["outs"] if not _as_locked(layout, out)]:
-            warn(f"warning: {changed[0]}: not what dvc.lock says; {address} is left out; run `dvc repro`")
+        if changed := [path for path, md5 in locked.outs.items() if not _as_locked(layout, path, md5)]:
+            warn(f"warning: {changed[0]}: not what dvc.lock says; {address(stage, key)} is left out; run `dvc repro`")
             continue
-        entries.append((stage, key, entry))
-    return sorted(entries, key=lambda item: item[0] == "compare")
+        yield stage, key, locked
 
 
-def _as_locked(layout: Layout, out: Entry) -> bool:
-    """Weights and datasets may be absent, as in a fresh clone; what is in git must be what the lock says."""
-    path = layout.root / str(out["path"])
-    if path.is_relative_to(layout.root / "data") or path.name == "weights":
-        return True
-    return path.is_dir() or (path.is_file() and file_md5(path) == out["md5"])
+def _as_locked(layout: Layout, name: str, md5: str) -> bool:
+    path = layout.root / name
+    return is_kept_in_cache(layout, path) or path.is_dir() or (path.is_file() and file_md5(path) == md5)
 
 
-def _record(stage: str, key: str, entry: Entry) -> Record:
-    deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
-    dataset = next((path.split("/")[1] for path in deps if path.startswith("data/")), key)
-    code = {path: md5 for path, md5 in sorted(deps.items()) if path.endswith(CODE)}
-    return Record(stage, key, dataset, entry.get("params", {}).get("params.yaml", {}), code)
+def _record(stage: str, key: str, locked: Locked) -> Record:
+    dataset = next((path.split("/")[1] for path in locked.deps if path.startswith("data/")), key)
+    code = {path: md5 for path, md5 in sorted(locked.deps.items()) if path.endswith(CODE)}
+    return Record(stage, key, dataset, locked.params, code)
 
 
-def _lock_tags(entry: Entry) -> dict[str, str]:
+def _lock_tags(locked: Locked) -> dict[str, str]:
     """Hashes of inputs and outputs, by path; code has a tag of its own."""
-    return {
-        f"dvc.{kind}.{file['path']}": file["md5"]
-        for kind, files in (("dep", entry.get("deps", [])), ("out", entry["outs"]))
-        for file in files
-        if not file["path"].endswith(CODE) or kind == "out"
-    }
+    deps = {f"dvc.dep.{path}": md5 for path, md5 in locked.deps.items() if not path.endswith(CODE)}
+    return deps | {f"dvc.out.{path}": md5 for path, md5 in locked.outs.items()}

@@ -82,9 +82,7 @@ def train_standalone(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> 
     inputs: Inputs = job.inputs
     machine = inputs.machine
     machine.claim()
-    training, validation = (
-        part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset, inputs.training_size)
-    )
+    training, validation = load_split(inputs.folder, inputs.dataset, inputs.training_size, machine.device)
     network = machine.place(build_standalone(inputs.path, job.seed))
 
     def score(epoch: Epoch) -> dict[str, list[dict[str, Any]]]:

@@ -77,9 +77,7 @@ def train_supernet(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Tr
     inputs: Inputs = job.inputs
     space, recipe, machine = inputs.space, inputs.recipe, inputs.machine
     machine.claim()
-    training, validation = (
-        part.to(machine.device) for part in load_split(inputs.folder, inputs.dataset, inputs.training_size)
-    )
+    training, validation = load_split(inputs.folder, inputs.dataset, inputs.training_size, machine.device)
     supernet = machine.place(SuperNet(space, job.seed))
     sampler = build_sampler(recipe.sampler, space, job.seed)
     named = {architecture_id(architecture): architecture for architecture in space.architectures}

@@ -7,6 +7,7 @@ dvc.lock: both give the same units.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 from oneshot.blocks import AnyLayer
 from oneshot.catalog import CATALOG
 from oneshot.cost import count_macs, count_params
+from oneshot.errors import BAD_DATA, OneshotError
 from oneshot.params import INPUT_SHAPE
 from oneshot.space import SearchSpace, architecture_id
 from oneshot.tables import read_csv, read_json
@@ -79,7 +81,7 @@ def curve_point(rows: Rows) -> dict[str, float]:
 
 
 def read_units(layout: Layout, record: Record) -> list[Unit]:
-    """Raises OneshotError if a file of the stage is missing."""
+    """Raises OneshotError: 66 if a file of the stage is missing, 65 if the files are not of one run."""
     readers: dict[str, Callable[[StudyLayout, Record], Iterable[Unit]]] = {
         "train_supernet": _supernets,
         "evaluate_subnets": _subnets,
@@ -90,7 +92,22 @@ def read_units(layout: Layout, record: Record) -> list[Unit]:
         return [_download(record)]
     if record.stage == "report":
         return [_page(layout, record)]
-    return list(readers[record.stage](layout.study(record.key), record))
+    with of_one_run(f"{record.stage}@{record.key}"):
+        return list(readers[record.stage](layout.study(record.key), record))
+
+
+@contextmanager
+def of_one_run(address: str) -> Iterator[None]:
+    """Raises OneshotError (65) where files of results lack what their stage writes."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        lack = f"{type(error).__name__} {error}"[:60]
+        raise OneshotError(
+            f"{address}: its results are damaged ({lack}); they must be as the stage wrote them; restore them from "
+            f"git, or run `dvc repro -f {address}`",
+            BAD_DATA,
+        ) from None
 
 
 def run_name(stage: str, job: str) -> str:
@@ -107,7 +124,8 @@ def test_accuracies(paths: StudyLayout) -> dict[str, dict[str, float]]:
     """By stage that made the network, then architecture."""
     columns = {"evaluate_subnets": "oneshot_test_accuracy", "train_standalones": "standalone_test_accuracy"}
     rows = read_csv(paths.comparison_table)
-    return {stage: {row["architecture"]: float(row[column]) for row in rows} for stage, column in columns.items()}
+    with of_one_run(f"compare@{paths.folder.name}"):
+        return {stage: {row["architecture"]: float(row[column]) for row in rows} for stage, column in columns.items()}
 
 
 def _unit(record: Record, job: str, seed: int | str, tags: Mapping[str, str] | None = None, **content: Any) -> Unit:
@@ -125,6 +143,7 @@ def _unit(record: Record, job: str, seed: int | str, tags: Mapping[str, str] | N
 
 def _download(record: Record) -> Unit:
     params = record.flat_params()
+    params.pop("folder", None)  # a path of somebody's machine; the files are the same wherever they lay
     params |= {f"sha256.{name}": digest for name, digest in _pins(record.key).items()}
     tags = {"stage": "download", "dataset": record.key, "dvc.stage": f"download@{record.key}"}
     return Unit(

@@ -3,12 +3,14 @@
 import json
 import os
 import secrets
+import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from committed import make_committed_project
 from filelock import FileLock
 from project import Outcome, Project, make_finished_project
 
@@ -113,6 +115,23 @@ def finished_run(shared_folder: Path) -> Outcome:
 def finished_project(shared_folder: Path, finished_run: Outcome) -> Project:
     """Not to be changed: tests that edit take a copy."""
     return Project(shared_folder / "project")
+
+
+@pytest.fixture(scope="session")
+def committed_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("committed")
+    make_committed_project(folder)
+    return folder
+
+
+@pytest.fixture
+def committed_project(committed_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One's own, and the current folder; no other repository is around it."""
+    folder = tmp_path / "project"
+    shutil.copytree(committed_template, folder)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,21 @@ class Project:
         return {
             str(file.relative_to(self.folder)): file.read_bytes() for file in files if "timing.json" not in file.name
         }
+
+
+def make_bare_project(folder: Path, studies: Sequence[str] = ()) -> Path:
+    """The committed params, or of these studies alone, and the code: enough for commands that train nothing."""
+    folder.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, folder)
+    for code in ("pipeline", "src"):
+        (folder / code).symlink_to(ROOT / code)
+    if studies:
+        document = load_document(folder / "params.yaml")
+        for section in ("run", "studies"):
+            document[section] = {study: document[section][study] for study in studies}
+        write_document(folder / "params.yaml", document)
+    return folder
 
 
 def make_finished_project(folder: Path) -> Outcome:

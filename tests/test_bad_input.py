@@ -1,8 +1,10 @@
 """Whatever a user gives that is wrong, `oneshot` answers with `error:` lines and an exit code, and does nothing."""
 
 import copy
+import errno
 import gzip
 import hashlib
+import os
 import re
 import shutil
 import signal
@@ -14,13 +16,14 @@ from typing import NamedTuple
 import pytest
 import torch
 from click.testing import CliRunner
+from project import make_bare_project
 from ruamel.yaml import YAML
 
 from oneshot import sources
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
 from oneshot.cli import STAGES, main
-from oneshot.documents import load_document
-from oneshot.errors import BAD_DATA, MISSING_INPUT, UNAVAILABLE, USAGE
+from oneshot.documents import load_document, write_document
+from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, UNAVAILABLE, USAGE
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = (ROOT / "params.yaml").read_text()
@@ -238,6 +241,19 @@ BAD_FILES = {
 }
 
 
+def edited(document, place, value):
+    """A copy with one value replaced, or taken away."""
+    document = container = copy.deepcopy(document)
+    *above, last = (int(key) if key.isdigit() else key for key in re.findall(r"[^.\[\]]+", place))
+    for key in above:
+        container = container[key]
+    if value is ABSENT:
+        del container[last]
+    else:
+        container[last] = value
+    return document
+
+
 def change(project, changes, studies=("kernels-sum", "depths")):
     """Writes the committed params, of these studies, with values replaced by place; ABSENT takes one away."""
     document = {
@@ -245,16 +261,8 @@ def change(project, changes, studies=("kernels-sum", "depths")):
         "run": {name: DOCUMENT["run"][name] for name in studies},
         "studies": {name: DOCUMENT["studies"][name] for name in studies},
     }
-    document = copy.deepcopy(document)
     for place, value in changes.items():
-        *above, last = (int(key) if key.isdigit() else key for key in re.findall(r"[^.\[\]]+", place))
-        container = document
-        for key in above:
-            container = container[key]
-        if value is ABSENT:
-            del container[last]
-        else:
-            container[last] = value
+        document = edited(document, place, value)
     yaml = YAML(typ="safe", pure=True)
     yaml.representer.ignore_aliases = lambda _: True
     yaml.dump(document, project / "params.yaml")
@@ -290,12 +298,7 @@ def plain_process(monkeypatch):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "params.yaml").write_text(COMMITTED)
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    for code in ("pipeline", "src"):
-        (folder / code).symlink_to(ROOT / code)
+    folder = make_bare_project(tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder
 
@@ -572,3 +575,81 @@ def test_download_without_any_source_leaves_no_file(project, refused, monkeypatc
     assert line.startswith("error: mnist: no source has ")
     assert all(name in line for name in CATALOG["mnist"].files)
     assert "datasets.mnist.folder in params.yaml" in line
+
+
+LOCK = load_document(ROOT / "dvc.lock", 1 << 24)
+COMPARE = "compare@depths"
+# What is wrong in dvc.lock: the place, its value, the place that the line names.
+BAD_LOCKS = {
+    "no stages": ("stages", None, "stages"),
+    "list of stages": ("stages", [], "stages"),
+    "entry of nothing": (f"stages.{COMPARE}", None, f"stages.{COMPARE}"),
+    "entry without outs": (f"stages.{COMPARE}.outs", ABSENT, f"stages.{COMPARE}.outs"),
+    "out without a path": (f"stages.{COMPARE}.outs[0].path", ABSENT, f"stages.{COMPARE}.outs"),
+    "out without a hash": (f"stages.{COMPARE}.outs[0].md5", 7, f"stages.{COMPARE}.outs"),
+    "deps of a word": (f"stages.{COMPARE}.deps", "all", f"stages.{COMPARE}.deps"),
+    "params of a list": (f"stages.{COMPARE}.params", [1], f"stages.{COMPARE}.params"),
+}
+
+
+@pytest.fixture
+def results(project):
+    """The committed results of depths, and what dvc.lock says of them."""
+    change(project, {}, ["depths"])
+    shutil.copytree(ROOT / "results" / "depths", project / "results" / "depths")
+    shutil.copytree(ROOT / "report", project / "report")
+    write_document(project / "dvc.lock", {"stages": {COMPARE: LOCK["stages"][COMPARE]}})
+    return project / "results" / "depths"
+
+
+@pytest.mark.parametrize(("place", "value", "named"), BAD_LOCKS.values(), ids=BAD_LOCKS)
+def test_damaged_lock_is_refused_where_it_is_damaged(project, results, refused, monkeypatch, place, value, named):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    write_document(project / "dvc.lock", edited({"stages": {COMPARE: LOCK["stages"][COMPARE]}}, place, value))
+
+    (line,) = refused("sync", exit_code=BAD_DATA)
+
+    assert line.startswith(f"error: dvc.lock: {named}: not ")
+    assert line.endswith("; restore it from git")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("comparison.csv", "architecture,params\n3-3,many\n"),
+        ("comparison.csv", None),
+        ("comparison.json", "{}"),
+        ("comparison.json", "{"),
+        ("comparison.json", '{"verdict": 1, "mean_gap": "x"}'),
+    ],
+)
+def test_damaged_results_are_not_shown_as_if_they_were_whole(results, file, content):
+    path = results / file
+    path.write_text(path.read_text().replace("9", "nine") if content is None else content)
+
+    lines = error_lines(CliRunner().invoke(main, ["show", "--markdown"]), BAD_DATA)
+
+    assert len(lines) == 1 and "dvc repro" in lines[0]
+
+
+def test_markup_in_results_is_shown_not_obeyed(results):
+    path = results / "comparison.csv"
+    path.write_text(path.read_text().replace("\n1-1,", "\n[red]x[/red],"))
+
+    assert "[red]x[/red]" in CliRunner().invoke(main, ["show"]).stdout
+
+
+def test_what_cannot_be_emptied_is_told(project, monkeypatch):
+    (project / ".work" / "job").mkdir(parents=True)
+
+    def refuse(*arguments, **named):
+        raise PermissionError(errno.EACCES, "Permission denied", ".work/job")
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+
+    (line,) = error_lines(CliRunner().invoke(main, ["clean"]), IO)
+    assert line == "error: .work/job: Permission denied; mend it and run again"
+
+
+def test_emptying_nothing_is_no_fault(project):
+    assert CliRunner().invoke(main, ["clean"]).exit_code == 0

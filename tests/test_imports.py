@@ -87,7 +87,7 @@ def test_torch_pickles_nothing(path):
     assert {"torch.save", "torch.load", "torch.serialization"}.isdisjoint(imports(FILES[path]))
 
 
-@pytest.mark.parametrize("module", ["download", "runner", "publish", "show", "sync", "demo"])
+@pytest.mark.parametrize("module", ["download", "runner", "publish", "show", "sync", "demo", "verify", "doctor"])
 def test_command_that_trains_nothing_starts_without_the_heavy_libraries(module):
     assert {"torch", "torchvision", "mlflow", "numpy", "scipy", "matplotlib"}.isdisjoint(loaded(f"pipeline.{module}"))
 

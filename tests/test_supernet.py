@@ -1,12 +1,13 @@
 """A supernet touches the chosen path alone, and computes what the sharing's formula says."""
 
 import itertools
+from itertools import pairwise
 
 import pytest
 import torch
 from conftest import SPACES, depth_space, kernel_space
 from torch import nn
-from torch.nn.functional import conv2d, linear, max_pool2d, relu
+from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, relu
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from oneshot.machine import Machine
@@ -256,3 +257,23 @@ def test_restored_supernet_is_the_stored_one(space):
 def test_weights_of_another_space_are_refused(other):
     with pytest.raises(ValueError, match="belong to another network"):
         restore(SuperNet(SPACES["sum"], seed=0), tensors(SuperNet(SPACES[other], seed=0)))
+
+
+@pytest.mark.parametrize("name", ["sum-norm", "concat", "wide"])
+def test_pooling_before_the_relu_gives_the_same_logits_and_gradients(name, examples, machine):
+    space = SPACES[name]
+    path = canonical(space.path(space.architectures[1]))
+    kinds = [type(step.operation).__name__ for step in path]
+    assert ("MaxPool", "Relu") in pairwise(kinds) and ("Relu", "MaxPool") not in pairwise(kinds)
+    network = machine.place(build_standalone(path, seed=0))
+    modules = list(network)
+    for index, pair in enumerate(pairwise(kinds)):
+        if pair == ("MaxPool", "Relu"):
+            modules[index], modules[index + 1] = modules[index + 1], modules[index]
+    results = []
+    for net in (network, nn.Sequential(*modules)):
+        net.zero_grad(set_to_none=True)
+        logits = net(examples.pixels())
+        cross_entropy(logits, examples.labels).backward()
+        results.append([logits, *(weight.grad for weight in network.parameters())])
+    assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))

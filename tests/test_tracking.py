@@ -1,14 +1,11 @@
 """MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
 
-import contextlib
 import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
+from servers import bad_server
 
 from oneshot.documents import load_document, write_document
 from oneshot.tracking import SERVER_SECONDS, Tracker, Unit
@@ -119,47 +117,19 @@ def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -
     assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
 
 
-def answer(kind: str, connection: socket.socket) -> None:
-    """As no MLflow server does."""
-    with connection, contextlib.suppress(OSError):
-        connection.recv(1 << 16)
-        if kind == "hangs":
-            time.sleep(60)
-        elif kind == "dribbles":
-            for _ in range(60):
-                connection.sendall(b"H")
-                time.sleep(1)
-        else:
-            status = b"200 OK" if kind == "babbles" else b"500 Internal Server Error"
-            connection.sendall(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n\r\n<html>?")
-
-
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("hangs", "dribbles")]
 
 
 @pytest.fixture(params=["refuses", "fails", "babbles", *SLOW])
-def bad_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                threading.Thread(target=answer, args=(request.param, connection), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        if request.param != "refuses":
-            threading.Thread(target=serve, daemon=True).start()
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        if request.param == "refuses":
-            server.close()
-        yield address
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)  # wakes the thread
+def server_address(request: pytest.FixtureRequest) -> Iterator[str]:
+    with bad_server(request.param) as address:
+        yield f"http://{address}"
 
 
-def test_a_bad_server_costs_one_warning_and_seconds(project: Project, bad_server: str) -> None:
+def test_a_bad_server_costs_one_warning_and_seconds(project: Project, server_address: str) -> None:
     project.edit("datasets.mnist.folder", str(project.folder / "data/mnist"))
     seconds, outcomes = [], []
-    for environment in ({"ONESHOT_TRACKING": "off"}, {"MLFLOW_TRACKING_URI": bad_server}):
+    for environment in ({"ONESHOT_TRACKING": "off"}, {"MLFLOW_TRACKING_URI": server_address}):
         started = time.monotonic()
         outcomes.append(project.run("oneshot", "download", "--dataset", "mnist", **environment))
         seconds.append(time.monotonic() - started)

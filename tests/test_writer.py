@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from filelock import FileLock
 
+from oneshot.cli import main
 from oneshot.errors import BUSY, OneshotError
 from oneshot.writer import end_with_starter, sole_writer
 from pipeline.layout import Layout
@@ -130,3 +132,19 @@ def test_stage_whose_starter_is_dead_already_ends_as_well():
     process.start()
     process.join()
     assert ours.poll(20) and ours.recv() == "ended"
+
+
+def test_clean_takes_nothing_from_a_stage_that_runs(tmp_path, monkeypatch):
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    kept = tmp_path / ".work" / "finished"
+    with sole_writer(Layout.find().lock(ADDRESS), ADDRESS):
+        kept.touch()
+        refused = CliRunner().invoke(main, ["clean"])
+        assert refused.exit_code == BUSY and ADDRESS in refused.stderr and kept.exists()
+    assert CliRunner().invoke(main, ["clean"]).exit_code == 0 and not (tmp_path / ".work").exists()
+    signal.signal(signal.SIGTERM, handler)

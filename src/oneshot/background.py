@@ -83,5 +83,5 @@ def _serve(connection: Connection, make: Callable[..., Told], arguments: tuple[A
             return
         failure = told.failure
     except Exception as error:
-        failure = str(error) or type(error).__name__
+        failure = " ".join(str(error).split()) or type(error).__name__
     connection.send(failure)

@@ -23,6 +23,7 @@ LARGEST = 1 << 32
 """Bytes of a checkpoint; a larger file is no checkpoint."""
 HASH_LINE = 65
 """Bytes of its first line: the SHA-256 of the rest, in hexadecimal."""
+
 # What a disk that refuses needs.
 MENDS = {
     errno.ENOSPC: "free space",

@@ -14,6 +14,7 @@ import click
 
 from oneshot.errors import IO, USAGE, OneshotError
 
+WRONG = 1  # of verify and doctor
 STAGES = {
     "download": "Fetch a dataset's four IDX files and verify them.",
     "train_supernet": "Train the weight-sharing supernet.",
@@ -53,7 +54,9 @@ class ErrorLines(click.Group):
             )
             sys.exit(128 + number)
         except OSError as error:
-            click.echo(f"error: {error.filename or 'input/output'}: {error.strerror}; mend it and run again", err=True)
+            click.echo(
+                f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True
+            )
             sys.exit(IO)
 
 
@@ -61,7 +64,7 @@ def _exit_on_usage(error: click.UsageError) -> NoReturn:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         raise error
     command = error.ctx.command_path if error.ctx else "oneshot"
-    click.echo(f"error: {command}: {error.format_message()}; see `{command} --help`", err=True)
+    click.echo(f"error: {command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
     sys.exit(USAGE)
 
 
@@ -97,6 +100,7 @@ def _stage_command(name: str, summary: str) -> None:
             from pipeline.runner import run_stage
 
             run_stage(name, "", _warn)
+            click.echo("the page is report/index.html")
 
         return
     option = "dataset" if name == "download" else "study"
@@ -157,6 +161,22 @@ def show(markdown: bool) -> None:
 
 
 @main.command()
+def verify() -> None:
+    """Hash all that dvc.lock names: is it what was committed? Exit 1 if not."""
+    from pipeline.verify import run
+
+    sys.exit(0 if run(click.echo) else WRONG)
+
+
+@main.command()
+def doctor() -> None:
+    """Look for what is wrong with this folder and machine, and say how to mend it. Exit 1 if anything is."""
+    from pipeline.doctor import run
+
+    sys.exit(0 if run(click.echo) else WRONG)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--study", "studies", multiple=True, default=("kernels-sum", "depths"), help="Repeat for several.")
 def demo(folder: Path, studies: tuple[str, ...]) -> None:
@@ -177,7 +197,11 @@ def clean() -> None:
     from pipeline.layout import Layout
 
     layout = Layout.find()
+    store = layout.store
     with ExitStack() as locks:
         for lock in layout.lock("").parent.glob("*.lock"):
             locks.enter_context(sole_writer(lock, lock.stem))
-        shutil.rmtree(layout.store, ignore_errors=True)
+        size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+        if store.exists():
+            shutil.rmtree(store)
+    click.echo(f"{store.name}/ is empty; {size / 1e6:.1f} MB are free again")

@@ -61,7 +61,7 @@ def load(folder: Path, part: Part, moments: tuple[float, float] | None = None) -
 
 
 @lru_cache(maxsize=1)
-def load_split(folder: Path, section: Dataset, training_size: int) -> tuple[Examples, Examples]:
+def load_split(folder: Path, section: Dataset, training_size: int, device: str = "cpu") -> tuple[Examples, Examples]:
     """Train and validation, cut from the training files; a function of the sizes and the section's seed alone.
 
     A process that trains several networks loads them once.
@@ -70,7 +70,8 @@ def load_split(folder: Path, section: Dataset, training_size: int) -> tuple[Exam
     order = torch.randperm(len(everything), generator=generator(section.split_seed, "split"))
     validation, train = order[: section.validation_size], order[section.validation_size :][:training_size]
     # Sorted, so that a split is a set: the order of training is the epochs' business.
-    return everything.take(train.sort().values), everything.take(validation.sort().values)
+    splits = everything.take(train.sort().values), everything.take(validation.sort().values)
+    return splits[0].to(device), splits[1].to(device)
 
 
 def load_test(folder: Path, like: Examples) -> Examples:

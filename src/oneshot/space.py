@@ -6,10 +6,11 @@ Pure Python: knows nothing of tensors, images or files.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from oneshot.blocks import ClassifierLayer, Flow, Layer, LayerError, Unfolding
-from oneshot.operations import Shape, Step
+from oneshot.operations import MaxPool, Relu, Shape, Step
 
 Architecture = tuple[str, ...]
 """One choice per choice block, in the space's order."""
@@ -63,13 +64,23 @@ class SearchSpace:
             self._check(position, layer, flow.shape, into)
             flow = into.flow
             steps += into.steps
-        return tuple(steps)
+        return tuple(_pool_first(steps))
 
     def _check(self, position: int, layer: Layer, before: Shape, into: Unfolding) -> None:
         if isinstance(layer, ClassifierLayer) and position != len(self.layers) - 1:
             raise LayerError(position, "the classifier must be the last layer")
         if 0 in into.flow.shape:
             raise LayerError(position, f"nothing is left of an input of {before}; use a smaller stride or pool")
+
+
+def _pool_first(steps: Sequence[Step]) -> list[Step]:
+    """Max pooling before the ReLU that it follows. Both keep the order of values, so logits and gradients are the same,
+    bit for bit, but the ReLU has a quarter of the values left to do."""
+    steps = list(steps)
+    for index, (first, second) in enumerate(pairwise(steps)):
+        if isinstance(first.operation, Relu) and isinstance(second.operation, MaxPool):
+            steps[index : index + 2] = second, first
+    return steps
 
 
 def canonical(path: Sequence[Step]) -> tuple[Step, ...]:

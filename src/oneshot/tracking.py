@@ -4,17 +4,21 @@ A run is found again by its key, a digest of everything that it shows. A stage's
 of its own, and is waited for at the end only: a server that fails costs a warning and seconds, never a training.
 """
 
+import base64
 import functools
 import hashlib
 import json
 import logging
 import os
-import subprocess
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from oneshot.git import GitError, ask_git
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,12 +27,15 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, float]
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
-# MLflow's own defaults wait minutes for a server that is down, and report usage home.
+# MLflow's own defaults wait minutes for a server that is down, report usage home, and print the address of every run.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+SERVER, USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("URI", "USERNAME", "PASSWORD", "TOKEN"))
+LONGEST_FAILURE = 300
 BATCH = 900  # MLflow takes at most 1000 metrics and 100 params in one call
 PARAM_BATCH = 90
 SERVER_SECONDS, DATABASE_SECONDS = 10, 60
@@ -75,16 +82,38 @@ def _guarded(
         try:
             return method(tracker, *arguments, **named)
         except Exception as error:
-            tracker.failure = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            tracker.failure = _presentable(error)
             return None
 
     return guarded
+
+
+def _presentable(error: Exception) -> str:
+    """One line for a terminal. A server writes part of it: neither what it was sent to log in nor a control character
+    comes back."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    secrets = {os.environ.get(name, "") for name in (PASSWORD, TOKEN)}
+    login = f"{os.environ.get(USER)}:{os.environ.get(PASSWORD)}"
+    for secret in secrets - {""} | {base64.b64encode(login.encode()).decode()}:
+        line = line.replace(secret, "***")
+    line = re.sub(r"//\S*@", "//***@", line)  # of a database, whose address holds them
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:LONGEST_FAILURE]
+
+
+def _hide_credentials() -> None:
+    """MLflow puts the server's address into what it says: user and password in it go where MLflow keeps them apart."""
+    address = urlsplit(os.environ.get(SERVER, ""))
+    if address.scheme in ("http", "https") and "@" in address.netloc:
+        if address.password is not None:
+            os.environ[USER], os.environ[PASSWORD] = unquote(address.username or ""), unquote(address.password)
+        os.environ[SERVER] = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
 
 
 def load_library() -> type["MlflowClient"]:
     """Takes seconds, so that whoever has time may call it ahead. Touches no file and no server."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _hide_credentials()
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -104,7 +133,7 @@ class Tracker:
     @functools.cached_property
     def _client(self) -> "MlflowClient":
         client = load_library()
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        uri = os.environ.get(SERVER)
         if not uri:
             uri = f"sqlite:///{self._home / 'mlflow.db'}"
             create_database(self._home / "mlflow.db")
@@ -200,7 +229,7 @@ class Tracker:
 
             # Opens as model training, not as a GenAI project.
             tags = {"mlflow.experimentKind": "custom_model_development"}
-            location = None if os.environ.get("MLFLOW_TRACKING_URI") else (self._home / "mlruns" / name).as_uri()
+            location = None if os.environ.get(SERVER) else (self._home / "mlruns" / name).as_uri()
             found = self._client.get_experiment_by_name(name)
             try:
                 identity = found.experiment_id if found else self._client.create_experiment(name, location, tags)
@@ -232,24 +261,17 @@ class Tracker:
     @functools.cached_property
     def _git_tags(self) -> dict[str, str]:
         """The commit, and whether tracked files differ from it: in this flow the edit is committed after the run."""
-        commit = _git(self._home, "rev-parse", "HEAD")
-        if commit is None:
+        try:
+            commit = ask_git(self._home, "rev-parse", "HEAD").decode().strip()
+            changes = ask_git(self._home, "status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)
+        except GitError:
             return {}
-        dirty = bool(_git(self._home, "status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS))
-        return {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
+        return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(changes)).lower()}
 
 
 def patience() -> float:
     """Seconds that a stage which has ended waits for its tracker. One's own database may be slow, but does not hang."""
-    return SERVER_SECONDS if os.environ.get("MLFLOW_TRACKING_URI") else DATABASE_SECONDS
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return SERVER_SECONDS if os.environ.get(SERVER) else DATABASE_SECONDS
 
 
 def create_database(path: Path) -> None:
@@ -266,3 +288,11 @@ def create_database(path: Path) -> None:
         aside.unlink(missing_ok=True)
         load_library()(f"sqlite:///{aside}").search_experiments(max_results=1)
         aside.replace(path)
+
+
+def newest_schema() -> str:
+    """Of databases of the installed MLflow. Takes seconds."""
+    load_library()
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())  # type: ignore[no-untyped-call]

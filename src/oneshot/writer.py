@@ -38,7 +38,8 @@ def sole_writer(path: Path, address: str) -> Iterator[None]:
         path.write_text(json.dumps({"pid": os.getpid(), "since": since, "command": command}))
         yield
     finally:
-        path.write_text("")
+        with contextlib.suppress(OSError):
+            path.write_text("")
         lock.release()
 
 

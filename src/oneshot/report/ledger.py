@@ -42,7 +42,7 @@ def draw_ledger(study: str, rows: Rows) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=90 if crowded else 0, fontsize=7 if crowded else 9)
     panels[0].set_title(f"{study}: standalone minus subnet{' with inherited batch norm' * ('batch-norm' in parts)}")
     if split:
-        panels[1].set_title("the same without batch norm")
+        panels[1].set_title("the same without its batch-norm part")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
