@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from project import make_bare_project
 from ruamel.yaml import YAML
 
-from oneshot import sources
+from oneshot import sources, writer
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
 from oneshot.cli import STAGES, main
 from oneshot.documents import load_document, write_document
@@ -288,9 +288,10 @@ def error_lines(result, exit_code):
 
 @pytest.fixture(autouse=True)
 def plain_process(monkeypatch):
-    """No variable of DVC's, and the signal handler that `oneshot` sets is taken back."""
+    """No variable of DVC's, and the signal handler that `oneshot` sets is taken back; this process ends with nobody."""
     for name in ("DVC_STAGE", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(writer, "end_with_starter", lambda name: None)
     handler = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, handler)

@@ -135,13 +135,17 @@ def refusing(code):
     return refuse
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
-def test_any_operation_may_fail_and_the_old_or_the_new_content_is_there_alone(tmp_path, disk, writer, there, code):
+def test_any_operation_may_fail_and_the_old_or_the_new_content_is_there_alone(
+    tmp_path, disk, writer, there, code, record_property
+):
     nothing, old, new = stands(writer, tmp_path)
-    size = len(NEW) * (2 if writer == "folder" else 1)
+    size, failed = len(NEW) * (2 if writer == "folder" else 1), 0
     for path, error in attempts(disk, writer, tmp_path, refusing(code), there):
+        failed += error is not None
         if error:
             assert error.exit_code == IO == 74
             assert str(error).startswith(
@@ -149,6 +153,7 @@ def test_any_operation_may_fail_and_the_old_or_the_new_content_is_there_alone(tm
             )
         assert stand(path) in ((old if there else nothing, new) if error else (new,))
         assert neighbours(path) <= {"out"}
+    record_property("writer whose n-th operation failed", failed)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -220,9 +225,12 @@ def dies_at(at, writer, path):
     return ended == 9
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_writer_that_dies_at_any_operation_leaves_the_old_or_the_new_content(tmp_path, writer, there):
+def test_a_writer_that_dies_at_any_operation_leaves_the_old_or_the_new_content(
+    tmp_path, writer, there, record_property
+):
     nothing, old, new = stands(writer, tmp_path)
     # A folder cannot be exchanged for another at once: in between there is none.
     allowed = [new, old if there else nothing, *([nothing] if writer == "folder" else [])]
@@ -236,6 +244,7 @@ def test_a_writer_that_dies_at_any_operation_leaves_the_old_or_the_new_content(t
         assert stand(path) == new and neighbours(path) == {"out"}
         if not died:
             assert at > 8
+            record_property("writer dead at its n-th operation", at - 1)
             return
 
 
