@@ -17,7 +17,7 @@ import torch
 
 from oneshot.checkpoint import read_weights, serialise, write_folder, write_whole
 from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, OneshotError
-from oneshot.supernet import restore
+from oneshot.state import restore
 
 
 def contents(folder):
