@@ -4,26 +4,16 @@
 """
 
 import argparse
+import importlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.machine import describe
-from benchmarks.scoring import draw_growth, growth_rows, measure_growth, scoring_rows
-from benchmarks.settings import Settings
-from benchmarks.stages import memory_rows, recorded_rows, start_rows, tracking_rows
-from benchmarks.study import study_rows
-from benchmarks.table import Row, markdown
-from benchmarks.training import busy_rows, epoch_rows, step_rows
-from oneshot.data import verify_training_files
-from oneshot.errors import OneshotError
-from oneshot.params import load_params
-
 ROOT = Path(__file__).parents[1]
-FIGURE, PAGE = ROOT / "docs" / "scoring.png", ROOT / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in a
-process of its own, after a warm-up. Times are medians; a ratio is the median of the rounds' own ratios, with their range.
+process of its own, after a warm-up. Times are medians; a ratio is the median of the rounds' own, with their range.
 
 - The usual recipe is `benchmarks/usual.py`: images decoded and normalised one by one in a DataLoader, float32,
   contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
@@ -34,25 +24,21 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
 """
 
 
-def _growth(settings: Settings) -> list[Row]:
-    growths = measure_growth(settings)
-    if not settings.quick:
-        FIGURE.write_bytes(draw_growth(growths))
-    return growth_rows(growths)
-
-
-PARTS: Mapping[str, Callable[[Settings], list[Row]]] = {
-    "step": step_rows,
-    "epoch": epoch_rows,
-    "busy": busy_rows,
-    "study": study_rows,
-    "scoring": scoring_rows,
-    "growth": _growth,
-    "tracking": tracking_rows,
-    "start": start_rows,
-    "memory": memory_rows,
-    "repro": recorded_rows,
+# Imported when they run: every process that a part starts imports this module again.
+PARTS = {
+    "step": "training.step_rows",
+    "epoch": "training.epoch_rows",
+    "busy": "training.busy_rows",
+    "study": "study.study_rows",
+    "scoring": "scoring.scoring_rows",
+    "growth": "scoring.growth_rows",
+    "tracking": "stages.tracking_rows",
+    "start": "stages.start_rows",
+    "memory": "stages.memory_rows",
+    "repro": "stages.recorded_rows",
 }
+ROUGH = [part for part in PARTS if part != "tracking"]
+"""What the quick mode measures: a few per cent take many rounds to see."""
 
 
 def main() -> None:
@@ -62,26 +48,32 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := [part for part in arguments.parts if part not in PARTS]:
         parser.error(f"{unknown[0]}: unknown; the parts are {', '.join(PARTS)}")
+    from oneshot.errors import OneshotError
+
     try:
-        settings = Settings(ROOT, load_params(ROOT / "params.yaml"), arguments.quick)
-        verify_training_files(settings.dataset)
-        _bench(settings, arguments.parts or list(PARTS))
+        _bench(arguments.quick, arguments.parts or (ROUGH if arguments.quick else list(PARTS)))
     except OneshotError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def _bench(settings: Settings, parts: list[str]) -> None:
-    started = time.monotonic()
-    machine, rows = "\n".join(describe(ROOT)), list[Row]()
+def _bench(quick: bool, parts: Sequence[str]) -> None:
+    from benchmarks.machine import describe
+    from benchmarks.settings import Settings
+    from benchmarks.table import markdown
+
+    settings, started = Settings.load(ROOT, quick), time.monotonic()
+    machine, rows = "\n".join(describe(ROOT)), []
     for part in parts:
         print(f"{time.monotonic() - started:4.0f} s: {part}", file=sys.stderr)
-        rows += PARTS[part](settings)
-    print(machine, "\n\n", markdown(rows), sep="")
+        module, _, function = PARTS[part].partition(".")
+        rows += getattr(importlib.import_module(f"benchmarks.{module}"), function)(settings)
+    table = markdown(rows)
+    print(machine, table, sep="\n\n")
     print(f"{time.monotonic() - started:4.0f} s: done", file=sys.stderr)
-    if not settings.quick and parts == list(PARTS):
-        curve = f"![Seconds to score every subnet, by architectures]({FIGURE.name})"
-        PAGE.write_text(f"# Benchmarks\n\n`make bench`\n\n{machine}\n\n{HOW}\n{markdown(rows)}\n\n{curve}\n")
+    if not quick and list(parts) == list(PARTS):
+        curve = f"![Seconds to score every subnet, by architectures]({settings.figure.name})"
+        PAGE.write_text("\n\n".join(("# Benchmarks", "`make bench`:", machine, HOW, table, curve)) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from benchmarks.measure import Side, Work
 from oneshot.machine import Machine
 
-SIZE, PRODUCTS = 2048, 4
+SIZE, PRODUCTS = 2048, 1
 """Rows and columns of each matrix; products in one unit of work. The size is among the fastest of either precision."""
 FLOPS = PRODUCTS * 2 * SIZE**3
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -41,10 +41,14 @@ def describe(root: Path) -> list[str]:
     """Lines of markdown: hardware, software, commit, and what else the machine did when this began."""
     machine = Machine.resolve("cpu", "auto", cores())
     about = machine.describe()
-    natively = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
+    vectors = [
+        name
+        for name, there in torch.cpu.get_capabilities().items()
+        if there is True and name.startswith(("avx", "amx", "neon", "sve", "bf16"))
+    ]
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return [
-        f"- {about['processor']}, {machine.threads} cores: {', '.join(sorted(natively))}; "
+        f"- {about['processor']}, {machine.threads} cores: {', '.join(sorted(vectors))}; "
         f"torch computes with {torch.backends.cpu.get_cpu_capability()}",
         f"- torch {about['torch']}, Python {about['python']}; `auto` is {machine.precision}",
         f"- commit {_commit(root)}; load average before the run {load}",
@@ -52,7 +56,7 @@ def describe(root: Path) -> list[str]:
     ]
 
 
-def _rates(rounds: int = 7) -> list[str]:
+def _rates(rounds: int = 5) -> list[str]:
     threads, seconds = sorted({1, cores()}), dict[tuple[str, int], list[float]]()
     for precision, count in list(itertools.product(TYPES, threads)) * rounds:
         work = make_product(precision, count)

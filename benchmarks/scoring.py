@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from matplotlib.figure import Figure
 from torch import nn
 
 from benchmarks.measure import Ratio, Side, Work, alternate
@@ -17,7 +16,6 @@ from oneshot.data import Examples
 from oneshot.evaluation import Node, build_tree, calibrated_tree, score_paths
 from oneshot.machine import Machine
 from oneshot.params import Evaluate
-from oneshot.report.image import LIGHT, png, style
 from oneshot.space import Architecture, SearchSpace
 from oneshot.supernet import SuperNet
 
@@ -138,7 +136,7 @@ def make_growth(settings: Settings, singles: int) -> Work:
 def measure_growth(settings: Settings) -> list[Growth]:
     # A warm-up of all would take long; the median leaves the first round out.
     side = Side("growth", make_growth, (settings, settings.amount(3, 1)))
-    rounds = alternate([side], settings.amount(3, 1), warmups=settings.amount(0, 1))["growth"].results
+    rounds = alternate([side], settings.amount(3, 1), warmups=settings.amount(0, 0))["growth"].results
     growths = []
     for place, blocks in enumerate(BLOCKS):
         paths = SuperNet(growing_space(blocks), seed=0).paths
@@ -153,9 +151,14 @@ def _count(nodes: Iterable[Node]) -> int:
     return sum(1 + _count(node.children) for node in nodes)
 
 
-def growth_rows(growths: Sequence[Growth]) -> list[Row]:
+def growth_rows(settings: Settings) -> list[Row]:
+    growths = measure_growth(settings)
     first = growths[0]
     rows = []
+    if not settings.quick:
+        from benchmarks.figure import draw_growth  # imports matplotlib, which no measuring process should
+
+        settings.figure.write_bytes(draw_growth(growths))
     for growth in growths:
         per_node = growth.tree_seconds / growth.nodes
         rows.append(
@@ -169,47 +172,3 @@ def growth_rows(growths: Sequence[Growth]) -> list[Row]:
             )
         )
     return rows
-
-
-@style()
-def draw_growth(growths: Sequence[Growth]) -> bytes:
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
-    architectures = [growth.architectures for growth in growths]
-    first = growths[0]
-    axes.plot(
-        architectures,
-        [growth.tree_seconds for growth in growths],
-        "o-",
-        color=LIGHT["oneshot"],
-        label="tree of shared prefixes",
-    )
-    axes.plot(
-        architectures,
-        [first.tree_seconds * growth.nodes / first.nodes for growth in growths],
-        ":",
-        color=LIGHT["oneshot"],
-        label="in proportion to the tree's nodes",
-    )
-    singles = [(growth.architectures, growth.single_seconds) for growth in growths if growth.single_seconds]
-    axes.plot(
-        [count for count, _ in singles],
-        [seconds for _, seconds in singles],
-        "s-",
-        color=LIGHT["standalone"],
-        label="one network after the other",
-    )
-    if single := first.single_seconds:
-        axes.plot(
-            architectures,
-            [single * growth.path_modules / first.path_modules for growth in growths],
-            ":",
-            color=LIGHT["standalone"],
-            label="in proportion to architectures x depth",
-        )
-    axes.set(xscale="log", yscale="log", xlabel="architectures", ylabel="seconds", xticks=architectures)
-    axes.set_xticklabels([str(count) for count in architectures])
-    axes.minorticks_off()
-    axes.set_title("Scoring every subnet, batch norm recalibrated")
-    axes.legend()
-    return png(figure)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneshot.data import Examples, load_split
-from oneshot.params import Params, Study
+from oneshot.data import Examples, load_split, verify_training_files
+from oneshot.params import Params, Study, load_params
 from pipeline.layout import Layout
 
 DATASET = "mnist"
@@ -15,6 +15,17 @@ class Settings:
     root: Path
     params: Params
     quick: bool
+
+    @classmethod
+    def load(cls, root: Path, quick: bool) -> "Settings":
+        """Raises OneshotError: 2 for faulty params, 66 or 65 for a dataset that is missing or damaged."""
+        settings = cls(root, load_params(root / "params.yaml"), quick)
+        verify_training_files(settings.dataset)
+        return settings
+
+    @property
+    def figure(self) -> Path:
+        return self.root / "docs" / "scoring.png"
 
     def amount(self, full: int, quick: int) -> int:
         return quick if self.quick else full

@@ -16,8 +16,8 @@ from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.project import make_project
 from benchmarks.settings import DATASET, Settings
 from benchmarks.table import Row, ratio_row
-from benchmarks.training import WORKERS
-from oneshot.data import Examples
+from benchmarks.training import faster_workers
+from oneshot.data import Examples, load_split
 from oneshot.jobs import Finished, Job
 from oneshot.params import Recipe, load_params
 from oneshot.sampling import build_sampler
@@ -80,13 +80,12 @@ def make_ours(folder: Path) -> Work:
 class UsualStudy:
     """One network after the other, each followed after its epochs by an evaluation pass per subnet."""
 
-    def __init__(self, settings: Settings, folder: Path, workers: int):
+    def __init__(self, folder: Path, workers: int):
         params = load_params(folder / "params.yaml")
         self.study = params.studies[STUDY]
         self.space = self.study.search_space()
-        training, self.validation = settings.examples()
-        self.training = training.take(slice(params.training_size(STUDY)))
-        self.validation = self.validation.take(slice(params.datasets[DATASET].validation_size))
+        dataset = Layout(folder, folder).dataset(DATASET)
+        self.training, self.validation = load_split(dataset, params.datasets[DATASET], params.training_size(STUDY))
         self.workers, self.seconds = workers, 0.0
 
     def run(self) -> Result:
@@ -118,8 +117,8 @@ class UsualStudy:
         return usual.load(examples, batch_size, self.workers, training)
 
 
-def make_usual(settings: Settings, folder: Path, workers: int) -> Work:
-    return UsualStudy(settings, folder, workers).run
+def make_usual(folder: Path, workers: int) -> Work:
+    return UsualStudy(folder, workers).run
 
 
 def _always(architecture: Architecture) -> Choose:
@@ -136,9 +135,9 @@ def study_rows(settings: Settings) -> list[Row]:
     part = settings.amount(1, 10)
     with tempfile.TemporaryDirectory() as scratch:
         folder = _project(settings, Path(scratch) / "whole", part)
-        workers = _faster_workers(settings, _project(settings, Path(scratch) / "tenth", 25))
+        workers = faster_workers(make_usual, (_project(settings, Path(scratch) / "part", 25),), settings)
         ours = Side("ours", make_ours, (folder,))
-        usually = Side("usual", make_usual, (settings, folder, workers))
+        usually = Side("usual", make_usual, (folder, workers))
         # Whole epochs are warm-up enough: the median of the rounds drops the first.
         measured = alternate([ours, usually], settings.amount(3, 1), warmups=settings.amount(0, 1))
     return _rows(measured, f"{settings.params.compute.workers} workers", workers, part)
@@ -148,16 +147,11 @@ def _project(settings: Settings, folder: Path, part: int) -> Path:
     validation = settings.params.datasets[DATASET].validation_size
     changes: dict[str, Any] = {f"studies.{STUDY}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
     if part > 1:
+        changes[f"datasets.{DATASET}.validation_size"] = validation // part
         changes[f"studies.{STUDY}.training_size"] = (60_000 - validation) // part
         changes[f"studies.{STUDY}.evaluate.calibration_images"] = 100
     make_project(settings, folder, STUDY, changes)
     return folder
-
-
-def _faster_workers(settings: Settings, folder: Path) -> int:
-    sides = {workers: Side(str(workers), make_usual, (settings, folder, workers)) for workers in WORKERS}
-    measured = alternate(list(sides.values()), rounds=1)
-    return min(WORKERS, key=lambda workers: measured[str(workers)].results[0].training_seconds)
 
 
 def _rows(measured: Mapping[str, Measured], ours: str, workers: int, part: int) -> list[Row]:

@@ -33,7 +33,7 @@ class Row:
         return figure
 
     def _figure(self, value: float) -> str:
-        return f"{value:.1f}%" if self.unit == "%" else f"{value:.2f}{' ' * bool(self.unit)}{self.unit}"
+        return f"{value:.1f}%" if self.unit == "%" else f"{value:.2f}{self.unit}"
 
     def _floor(self) -> str:
         if self.at_least is not None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import Any
 
 from torch import Tensor
 
@@ -68,14 +69,13 @@ def wide_task(settings: Settings) -> Task:
     optimizer = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=False, weight_decay=0)
     schedule = Schedule(name="constant", warmup=0)
     recipe = settings.study("depths").supernet.model_copy(update={"optimizer": optimizer, "schedule": schedule})
-    return Task(settings, WIDE, recipe, deepest=True, steps=settings.amount(5, 3))
+    return Task(settings, WIDE, recipe, deepest=True, steps=settings.amount(5, 2))
 
 
 def default_task(settings: Settings) -> Task:
     first, second = (layer.channels for layer in settings.study("depths").space if isinstance(layer, ConvLayer))
-    return Task(
-        settings, (first, second), settings.study("depths").supernet, deepest=False, steps=settings.amount(100, 40)
-    )
+    recipe = settings.study("depths").supernet
+    return Task(settings, (first, second), recipe, deepest=False, steps=settings.amount(100, 40))
 
 
 def make_ours(task: Task, precision: str, threads: int) -> Work:
@@ -128,38 +128,33 @@ def make_ours_beside_a_busy_core(task: Task, precision: str, threads: int) -> Wo
     return train_beside
 
 
-def faster_usual(sides: dict[int, Side], rounds: int) -> tuple[int, Side]:
-    """By the DataLoader's workers."""
-    measured = alternate(list(sides.values()), rounds)
-    workers = min(sides, key=lambda workers: measured[sides[workers].name].median)
-    return workers, sides[workers]
+def faster_workers(make: Callable[..., Work], arguments: tuple[Any, ...], settings: Settings) -> int:
+    """Of the DataLoader; the quick mode takes none for granted."""
+    if settings.quick:
+        return 0
+    measured = alternate([Side(str(workers), make, (*arguments, workers)) for workers in WORKERS], rounds=3)
+    return min(WORKERS, key=lambda workers: measured[str(workers)].median)
 
 
 def step_rows(settings: Settings) -> list[Row]:
-    return _rows(
-        wide_task(settings), "step of `depths` 64/32, 3-3", cores(), 2.7, {"auto": 0.85, "fp32": 0.90}, settings
-    )
+    task, shares = wide_task(settings), {"auto": 0.85, "fp32": 0.90}
+    return _rows(task, "step of `depths` 64/32, 3-3", cores(), 2.7, shares)
 
 
 def epoch_rows(settings: Settings) -> list[Row]:
-    return _rows(
-        default_task(settings), "step of an epoch of `depths`", settings.threads, 3.5, {"auto": 0.55}, settings
-    )
+    task, shares = default_task(settings), {"auto": 0.55}
+    return _rows(task, "step of an epoch of `depths`", settings.threads, 3.5, shares)
 
 
-def _rows(
-    task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float], settings: Settings
-) -> list[Row]:
+def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float]) -> list[Row]:
     """rate_floors: of each precision to be measured, the share of its matrix product; the first is held to the floor
     against the usual recipe."""
-    rounds = settings.amount(7, 3)
-    workers, usual_side = faster_usual(
-        {workers: Side(f"usual, {workers}", make_usual, (task, workers)) for workers in WORKERS}, settings.amount(3, 1)
-    )
+    workers = faster_workers(make_usual, (task,), task.settings)
+    usual_side = Side("usual", make_usual, (task, workers))
     machines = {precision: Machine.resolve("auto", precision, threads) for precision in rate_floors}
     ours = {precision: Side(f"ours, {precision}", make_ours, (task, precision, threads)) for precision in rate_floors}
     products = {precision: product_side(machine.precision, cores()) for precision, machine in machines.items()}
-    measured = alternate([*ours.values(), usual_side, *products.values()], rounds)
+    measured = alternate([*ours.values(), usual_side, *products.values()], task.settings.amount(7, 2))
     against, rows = measured[usual_side.name], list[Row]()
     recipe = f"usual recipe, {workers} workers: {1000 * against.median / task.steps:.1f} ms"
     for precision, side in ours.items():
@@ -179,7 +174,7 @@ def busy_rows(settings: Settings) -> list[Row]:
     task, threads = default_task(settings), settings.threads
     idle = Side("idle", make_ours, (task, "auto", threads))
     busy = Side("busy", make_ours_beside_a_busy_core, (task, "auto", threads))
-    measured = alternate([idle, busy], settings.amount(7, 3))
+    measured = alternate([idle, busy], settings.amount(7, 2))
     beside, alone = measured["busy"], measured["idle"]
     ratio = Ratio.of(beside.seconds, alone.seconds)
     figures = [f"{1000 * side.median / task.steps:.1f} ms" for side in (beside, alone)]
