@@ -60,20 +60,21 @@ def main() -> None:
 def _bench(quick: bool, parts: Sequence[str]) -> None:
     from benchmarks.machine import describe
     from benchmarks.settings import Settings
-    from benchmarks.table import markdown
+    from benchmarks.table import HEADINGS, RULES, markdown
 
     settings, started = Settings.load(ROOT, quick), time.monotonic()
-    machine, rows = "\n".join(describe(ROOT)), []
+    machine, table = "\n".join(describe(ROOT)), [markdown(HEADINGS), markdown(RULES)]
+    print(machine, "", *table, sep="\n", flush=True)
     for part in parts:
         print(f"{time.monotonic() - started:4.0f} s: {part}", file=sys.stderr)
         module, _, function = PARTS[part].partition(".")
-        rows += getattr(importlib.import_module(f"benchmarks.{module}"), function)(settings)
-    table = markdown(rows)
-    print(machine, table, sep="\n\n")
+        rows = getattr(importlib.import_module(f"benchmarks.{module}"), function)(settings)
+        table += [markdown(row.cells()) for row in rows]
+        print(*table[-len(rows) :], sep="\n", flush=True)  # as they come: a full run takes its time
     print(f"{time.monotonic() - started:4.0f} s: done", file=sys.stderr)
     if not quick and list(parts) == list(PARTS):
         curve = f"![Seconds to score every subnet, by architectures]({settings.figure.name})"
-        PAGE.write_text("\n\n".join(("# Benchmarks", "`make bench`:", machine, HOW, table, curve)) + "\n")
+        PAGE.write_text("\n\n".join(("# Benchmarks", "`make bench`:", machine, HOW, "\n".join(table), curve)) + "\n")
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def growth_rows(settings: Settings) -> list[Row]:
                 f"{growth.path_modules:,} modules one network after the other"
                 + (f": {growth.single_seconds:.2f} s" if growth.single_seconds else ""),
                 per_node / (first.tree_seconds / first.nodes),
-                "of 9's",
+                " of 9's",
             )
         )
     return rows

@@ -175,7 +175,7 @@ def _rows(measured: Mapping[str, Measured], ours: str, workers: int, part: int) 
                 f"{reached:.4f}",
                 f"{recipe} {usually:.4f}",
                 difference,
-                "points",
+                " points",
             )
         )
     return rows

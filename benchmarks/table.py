@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from benchmarks.measure import Ratio
 
 HEADINGS = ("work", "ours", "against", "measured", "floor", "held")
+RULES = ("---",) * len(HEADINGS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,5 @@ def share_row(work: str, ours: str, against: str, ratio: Ratio, at_least: float 
     return Row(work, ours, against, 100 * ratio.value, "%", (100 * low, 100 * high), at_least)
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def markdown(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
