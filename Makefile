@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help env repro demo test slow faults lint ui lock audit
+.PHONY: help env repro demo test slow faults lint bench ui lock audit
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ lint: env ## format, lint and types
 	ruff format --check
 	ruff check
 	mypy
+
+bench: env ## speed against what people do today, into docs/benchmarks.md; QUICK=1: in 3 minutes; PARTS="step epoch"
+	python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS)
 
 ui: env ## MLflow at http://127.0.0.1:5000; one worker, and no job runner
 	-oneshot sync

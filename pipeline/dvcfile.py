@@ -47,4 +47,5 @@ def code_hashes(root: Path, stage: Stage) -> dict[str, str]:
 
 def file_md5(path: Path) -> str:
     """As dvc.lock has it."""
-    return hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -277,3 +277,16 @@ def test_pooling_before_the_relu_gives_the_same_logits_and_gradients(name, examp
         cross_entropy(logits, examples.labels).backward()
         results.append([logits, *(weight.grad for weight in network.parameters())])
     assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [(lambda weight: weight.fill_(float("nan")), "not finite"), (lambda weight: weight.double(), "another network")],
+)
+def test_stored_weights_of_another_type_or_without_a_value_are_refused(damage, told):
+    supernet = SuperNet(SPACES["sum"], seed=0)
+    stored = {name: tensor.detach().clone() for name, tensor in tensors(supernet).items()}
+    name = next(iter(stored))
+    stored[name] = damage(stored[name])
+    with pytest.raises(ValueError, match=told):
+        restore(supernet, stored)

@@ -89,7 +89,8 @@ def verify_training_files(folder: Path) -> dict[str, str]:
 
 def _read(path: Path) -> Bytes:
     try:
-        content = numpy.fromfile(path, numpy.uint8)
+        # One byte more than it must have tells a file that is too long, and no such file fills the memory.
+        content = numpy.fromfile(path, numpy.uint8, CATALOG[path.parent.name].files[path.name].size + 1)
     except OSError as error:
         raise OneshotError(
             f"{path}: {error.strerror}; the dataset must be there; run `dvc repro download@{path.parent.name}`",

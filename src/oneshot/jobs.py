@@ -27,7 +27,7 @@ from oneshot.errors import PROCESS, OneshotError
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS, RECORD = "weights.safetensors", "record.json"
+WEIGHTS, RECORD = "weights.safetensors", "record"  # a line with its own SHA-256, then JSON
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,9 @@ def _train_and_keep(training: Training, job: Job, store: Path, send: Callable[[s
         raise OneshotError(f"{job.stage}: {job.name}, seed {job.seed}: {error}", error.exit_code) from None
     weights = serialise(trained.tensors)
     record = dict(trained.record) | {"weights_sha256": sha256(weights), "identity": dict(job.identity)}
-    write_folder(store / job.fingerprint, {WEIGHTS: weights, RECORD: json.dumps(record, indent=1).encode()})
+    content = json.dumps(record, indent=1).encode()
+    files = {WEIGHTS: weights, RECORD: sha256(content).encode() + b"\n" + content}
+    write_folder(store / job.fingerprint, files)
     checkpoints.remove()
     return Finished(job, weights, record, reused=False)
 
@@ -267,10 +269,10 @@ def _kept(job: Job, store: Path) -> Finished | None:
     """The job's result of an earlier run, if it is there and whole."""
     folder = store / job.fingerprint
     try:
-        weights = (folder / WEIGHTS).read_bytes()
-        record = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
+        weights, content = (folder / WEIGHTS).read_bytes(), (folder / RECORD).read_bytes()
+    except OSError:
         return None
-    if record.get("weights_sha256") != sha256(weights):
+    digest, _, record = content.partition(b"\n")
+    if sha256(record).encode() != digest or (kept := json.loads(record))["weights_sha256"] != sha256(weights):
         return None
-    return Finished(job, weights, record, reused=True)
+    return Finished(job, weights, kept, reused=True)

@@ -13,12 +13,15 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def restore(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Copies stored tensors into the model. Raises ValueError unless names and shapes are the model's own."""
+    """Copies stored tensors into the model. Raises ValueError unless names, shapes and types are the model's own and
+    all numbers finite."""
     own = tensors(model)
     differing = sorted(own.keys() ^ stored.keys()) or [
-        name for name, tensor in own.items() if tensor.shape != stored[name].shape
+        name for name, tensor in own.items() if (tensor.shape, tensor.dtype) != (stored[name].shape, stored[name].dtype)
     ]
     if differing:
         raise ValueError(f"these weights belong to another network: `{differing[0]}` differs")
     for name, tensor in own.items():
+        if not stored[name].isfinite().all():
+            raise ValueError(f"these weights are damaged: `{name}` holds numbers that are not finite")
         tensor.copy_(stored[name])

@@ -1,0 +1,81 @@
+"""Prints one table: how fast the project is, held against what people do today, against the machine, and its floors.
+
+`python -m benchmarks.bench [--quick] [PART ...]`; a full run of all parts writes docs/benchmarks.md as well.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in a
+process of its own, after a warm-up. Times are medians; a ratio is the median of the rounds' own, with their range.
+
+- The usual recipe is `benchmarks/usual.py`: images decoded and normalised one by one in a DataLoader, float32,
+  contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
+  and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
+  0 or 2 workers, whichever was faster.
+- A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
+- A step of an epoch is what an epoch takes divided by its steps, over the first steps that the sampler draws.
+"""
+
+
+# Imported when they run: every process that a part starts imports this module again.
+PARTS = {
+    "step": "training.step_rows",
+    "epoch": "training.epoch_rows",
+    "busy": "training.busy_rows",
+    "study": "study.study_rows",
+    "scoring": "scoring.scoring_rows",
+    "growth": "scoring.growth_rows",
+    "tracking": "stages.tracking_rows",
+    "start": "stages.start_rows",
+    "memory": "stages.memory_rows",
+    "repro": "stages.recorded_rows",
+}
+ROUGH = [part for part in PARTS if part != "tracking"]
+"""What the quick mode measures: a few per cent take many rounds to see."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less of everything: under 3 minutes, and rougher")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all unless named")
+    arguments = parser.parse_args()
+    if unknown := [part for part in arguments.parts if part not in PARTS]:
+        parser.error(f"{unknown[0]}: unknown; the parts are {', '.join(PARTS)}")
+    from oneshot.errors import OneshotError
+
+    try:
+        _bench(arguments.quick, arguments.parts or (ROUGH if arguments.quick else list(PARTS)))
+    except OneshotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _bench(quick: bool, parts: Sequence[str]) -> None:
+    from benchmarks.machine import describe
+    from benchmarks.settings import Settings
+    from benchmarks.table import HEADINGS, RULES, markdown
+
+    settings, started = Settings.load(ROOT, quick), time.monotonic()
+    machine, table = "\n".join(describe(ROOT)), [markdown(HEADINGS), markdown(RULES)]
+    print(machine, "", *table, sep="\n", flush=True)
+    for part in parts:
+        print(f"{time.monotonic() - started:4.0f} s: {part}", file=sys.stderr)
+        module, _, function = PARTS[part].partition(".")
+        rows = getattr(importlib.import_module(f"benchmarks.{module}"), function)(settings)
+        table += [markdown(row.cells()) for row in rows]
+        print(*table[-len(rows) :], sep="\n", flush=True)  # as they come: a full run takes its time
+    print(f"{time.monotonic() - started:4.0f} s: done", file=sys.stderr)
+    if not quick and list(parts) == list(PARTS):
+        curve = f"![Seconds to score every subnet, by architectures]({settings.figure.name})"
+        PAGE.write_text("\n\n".join(("# Benchmarks", "`make bench`:", machine, HOW, "\n".join(table), curve)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""What surrounds a training: telling MLflow, starting, the command line, DVC, and the memory of a stage."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import Measured, Ratio, Side, Work, alternate
+from benchmarks.project import BIN, end_session, environment, finish, make_project, start
+from benchmarks.settings import Settings
+from benchmarks.table import Row
+from pipeline.layout import Layout
+
+ONESHOT = str(BIN / "oneshot")
+TRACKED = "kernels-sum"
+# Ends the process as soon as the first step is done.
+FIRST_STEP = """
+import os, sys
+from oneshot import jobs
+from oneshot.cli import main
+jobs.Reporter.tick = lambda *_: os._exit(0)
+main(["train_supernet", "--study", sys.argv[1]])
+"""
+GIGABYTE = 1e9
+INTERVAL = 0.2
+"""Seconds between two looks at the memory."""
+
+
+def make_stage(folder: Path, tracking: str, neighbour: str) -> Work:
+    """`neighbour`: what a process runs beside it, as politely as tracking's own."""
+
+    def run() -> float:
+        shutil.rmtree(folder / ".work", ignore_errors=True)
+        polite = ["nice", "-n", "5", sys.executable, "-c", neighbour]
+        beside = start(folder, polite) if neighbour else None
+        finish(start(folder, [ONESHOT, "train_supernet", "--study", TRACKED], ONESHOT_TRACKING=tracking))
+        if beside:
+            end_session(beside)
+        timing = json.loads(Layout(folder, folder).study(TRACKED).supernet_timing.read_text())
+        return float(timing["train_seconds"]) + float(timing["evaluation_seconds"])
+
+    return run
+
+
+def tracking_rows(settings: Settings) -> list[Row]:
+    epochs = settings.amount(3, 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        make_project(settings, folder, TRACKED, {f"studies.{TRACKED}.supernet.epochs": epochs})
+        sides = [
+            Side("on", make_stage, (folder, "on", "")),
+            Side("off", make_stage, (folder, "off", "")),
+            Side("import", make_stage, (folder, "off", "import mlflow")),
+        ]
+        measured = alternate(sides, settings.amount(5, 1))
+    work = f"`train_supernet@{TRACKED}` of {epochs} epochs: telling MLflow"
+    on = measured["on"]
+    return [
+        _cost(f"{work}, after its import", on, measured["import"], "untracked, importing MLflow beside it", 2),
+        _cost(f"{work}, with its import", on, measured["off"], "untracked", None),
+    ]
+
+
+def _cost(work: str, on: Measured, without: Measured, name: str, floor: float | None) -> Row:
+    ratio = Ratio.of(without.seconds, on.seconds)
+    low, high = (100 * (1 - bound) for bound in reversed(ratio.spread))
+    against = f"{name}: {without.median:.2f} s"
+    return Row(work, f"{on.median:.2f} s", against, 100 * (1 - ratio.value), "%", (low, high), at_most=floor)
+
+
+def make_command(folder: Path, command: list[str]) -> Work:
+    def run() -> None:
+        process = start(folder, command)
+        process.wait()  # not for what it started
+        if process.returncode:
+            finish(process)
+        end_session(process)
+
+    return run
+
+
+def start_rows(settings: Settings) -> list[Row]:
+    rounds = settings.amount(7, 2)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        make_project(settings, folder, TRACKED, {})
+        commands = {
+            "stage": [sys.executable, "-c", FIRST_STEP, TRACKED],
+            "torch": [sys.executable, "-c", "import torch"],
+            "help": [ONESHOT, "--help"],
+            "python": [sys.executable, "-c", "pass"],
+        }
+        sides = [Side(name, make_command, (folder, command)) for name, command in commands.items()]
+        measured = alternate(sides, rounds)
+    stage, torch, help_, python = (measured[name] for name in commands)
+    return [
+        _seconds("start of a stage, to its first step", stage, f"`import torch`: {torch.median:.2f} s", 4),
+        _seconds("`oneshot --help`", help_, f"an empty Python: {python.median:.2f} s", 0.5),
+        *_no_op_rows(settings, rounds),
+    ]
+
+
+def _seconds(work: str, measured: Measured, against: str, floor: float) -> Row:
+    spread = min(measured.seconds), max(measured.seconds)
+    return Row(work, f"{measured.median:.2f} s", against, measured.median, " s", spread, at_most=floor)
+
+
+def _no_op_rows(settings: Settings, rounds: int) -> list[Row]:
+    """Only where every result is there, as `dvc repro` would train what is not."""
+    status = subprocess.run(
+        [str(BIN / "dvc"), "status", "-q"], cwd=settings.root, env=environment(), capture_output=True
+    )
+    if status.returncode:
+        return [Row("no-op `dvc repro`", "not measured: results are missing here", "", None, at_most=4)]
+    sides = [
+        Side("repro", make_command, (settings.root, [str(BIN / "dvc"), "repro"])),
+        Side("dvc", make_command, (settings.root, [sys.executable, "-c", "import dvc.repo"])),
+    ]
+    measured = alternate(sides, rounds)
+    return [_seconds("no-op `dvc repro`", measured["repro"], f"`import dvc.repo`: {measured['dvc'].median:.2f} s", 4)]
+
+
+def memory_rows(settings: Settings) -> list[Row]:
+    """Whole stages of one epoch; in the quick mode the first seconds of the largest."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        epochs = {f"studies.depths.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
+        make_project(settings, folder, "depths", epochs)
+        if settings.quick:
+            peaks = {"train_standalones": _peak_memory(folder, "train_standalones", seconds=12)}
+        else:
+            stages = ("train_supernet", "evaluate_subnets", "train_standalones", "compare")
+            peaks = {stage: _peak_memory(folder, stage) for stage in stages}
+    return [
+        Row(f"memory of `{stage}@depths`, all its processes", f"{peak:.2f} GB", "", peak, " GB", at_most=2)
+        for stage, peak in peaks.items()
+    ]
+
+
+def _peak_memory(folder: Path, stage: str, seconds: float = float("inf")) -> float:
+    """Gigabytes that the stage's processes held at most together, each shared page counted once."""
+    process = start(folder, [ONESHOT, stage, "--study", "depths"])
+    peak, end = 0.0, time.monotonic() + seconds
+    try:
+        while process.poll() is None and time.monotonic() < end:
+            peak = max(peak, _session_memory(process.pid))
+            time.sleep(INTERVAL)
+        if process.returncode:
+            finish(process)
+    finally:
+        end_session(process)
+    return peak / GIGABYTE
+
+
+def _session_memory(session: int) -> float:
+    """Bytes: proportional set sizes summed over the session's processes."""
+    return sum(_pss(folder) for folder in Path("/proc").glob("[0-9]*") if _session_of(folder) == session)
+
+
+def _session_of(folder: Path) -> int:
+    try:
+        # Behind the name, which may hold anything: state, parent, group, session.
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+    except OSError:  # it has ended meanwhile
+        return 0
+
+
+def _pss(folder: Path) -> float:
+    try:
+        lines = (folder / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(1024.0 * float(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def recorded_rows(settings: Settings) -> list[Row]:
+    """Seconds that the committed results' own trainings took, which is not yet `dvc repro`: see the README for that."""
+    layout = Layout(settings.root, settings.root)
+    total = 0.0
+    for study in settings.params.run:
+        paths = layout.study(study)
+        total += _recorded(paths.supernet_timing) + _recorded(paths.standalone_timing) / settings.params.compute.workers
+    work = "whole `dvc repro`, as its committed timing files sum up: trainings and their scoring"
+    return [Row(work, f"{total / 60:.1f} minutes", "not measured here", total / 60, " minutes", at_most=12)]
+
+
+def _recorded(timing: Path) -> float:
+    content = json.loads(timing.read_text())
+    return float(content["train_seconds"]) + float(content["evaluation_seconds"])

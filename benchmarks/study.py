@@ -1,0 +1,181 @@
+"""A whole study of `kernels-sum`, its supernet and its four standalones: as the pipeline runs it, and the usual way."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from torch import nn
+
+from benchmarks import usual
+from benchmarks.measure import Measured, Ratio, Side, Work, alternate
+from benchmarks.project import make_project
+from benchmarks.settings import DATASET, Settings
+from benchmarks.table import Row, ratio_row
+from benchmarks.training import faster_workers
+from oneshot.data import Examples, load_split
+from oneshot.jobs import Finished, Job
+from oneshot.params import Recipe, load_params
+from oneshot.sampling import build_sampler
+from oneshot.space import Architecture
+from oneshot.training import steps_per_epoch
+from pipeline import train_standalones, train_supernet
+from pipeline.context import Context
+from pipeline.layout import Layout
+
+STUDY = "kernels-sum"
+Choose = Callable[[int], usual.Choice]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Seconds of training alone, and mean validation accuracy over the architectures after the last epoch."""
+
+    training_seconds: float
+    oneshot: float
+    standalone: float
+
+
+class Accuracies:
+    """Hears jobs (see jobs.Listener), and keeps what they reached last, by stage."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, dict[str, float]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def begin(self, jobs: Sequence[Job]) -> None: ...
+    def tick(self, job: Job, images: int) -> None: ...
+    def note(self, job: Job, text: str) -> None: ...
+
+    def epoch(self, job: Job, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.last.setdefault(job.stage, {})[row.get("architecture", job.name)] = row["val_accuracy"]
+
+    def finish(self, finished: Finished) -> None:
+        stage = finished.job.stage
+        self.seconds[stage] = self.seconds.get(stage, 0) + finished.record["train_seconds"]
+
+
+def make_ours(folder: Path) -> Work:
+    params, layout = load_params(folder / "params.yaml"), Layout(folder, folder)
+
+    def run() -> Result:
+        shutil.rmtree(layout.store, ignore_errors=True)
+        heard = Accuracies()
+        for stage in (train_standalones, train_supernet):
+            stage.run(Context(stage.__name__.rpartition(".")[2], STUDY, params, layout, heard))
+        standalones, supernet = (f"{stage}@{STUDY}" for stage in ("train_standalones", "train_supernet"))
+        # Standalones are trained so many at a time.
+        seconds = heard.seconds[standalones] / params.compute.workers + heard.seconds[supernet]
+        means = {stage: mean(accuracies.values()) for stage, accuracies in heard.last.items()}
+        return Result(seconds, means[supernet], means[standalones])
+
+    return run
+
+
+class UsualStudy:
+    """One network after the other, each followed after its epochs by an evaluation pass per subnet."""
+
+    def __init__(self, folder: Path, workers: int):
+        params = load_params(folder / "params.yaml")
+        self.study = params.studies[STUDY]
+        self.space = self.study.search_space()
+        dataset = Layout(folder, folder).dataset(DATASET)
+        self.training, self.validation = load_split(dataset, params.datasets[DATASET], params.training_size(STUDY))
+        self.workers, self.seconds = workers, 0.0
+
+    def run(self) -> Result:
+        self.seconds = 0.0
+        sampler = build_sampler(self.study.supernet.sampler, self.space, seed=0)
+        all_architectures = self.space.architectures
+        subnets = self._train(self.study.supernet, lambda step: _numbers(sampler(step)[0]), all_architectures)
+        standalones = [
+            self._train(self.study.standalone, _always(architecture), [architecture])
+            for architecture in all_architectures
+        ]
+        return Result(self.seconds, mean(subnets), mean(accuracy for (accuracy,) in standalones))
+
+    def _train(self, recipe: Recipe, choose: Choose, architectures: Sequence[Architecture]) -> list[float]:
+        model: nn.Module = usual.KernelsNet()
+        loader = self._load(self.training, recipe.batch_size, training=True)
+        steps = recipe.epochs * steps_per_epoch(len(self.training), recipe.batch_size)
+        training = usual.Training(model, choose, recipe, steps)
+        accuracies: list[float] = []
+        for _ in range(recipe.epochs):
+            started = time.perf_counter()
+            training.train(iter(loader))
+            self.seconds += time.perf_counter() - started
+            validation = self._load(self.validation, self.study.evaluate.batch_size, training=False)
+            accuracies = [usual.evaluate(model, _numbers(architecture), validation) for architecture in architectures]
+        return accuracies
+
+    def _load(self, examples: Examples, batch_size: int, training: bool) -> usual.Batches:
+        return usual.load(examples, batch_size, self.workers, training)
+
+
+def make_usual(folder: Path, workers: int) -> Work:
+    return UsualStudy(folder, workers).run
+
+
+def _always(architecture: Architecture) -> Choose:
+    return lambda step: _numbers(architecture)
+
+
+def _numbers(architecture: Architecture) -> usual.Choice:
+    first, second = (("3", "5").index(choice) for choice in architecture)
+    return first, second
+
+
+def study_rows(settings: Settings) -> list[Row]:
+    """One epoch of each network; in the quick mode of a tenth of the images."""
+    part = settings.amount(1, 10)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _project(settings, Path(scratch) / "whole", part)
+        workers = faster_workers(make_usual, (_project(settings, Path(scratch) / "part", 25),), settings)
+        ours = Side("ours", make_ours, (folder,))
+        usually = Side("usual", make_usual, (folder, workers))
+        # Whole epochs are warm-up enough: the median of the rounds drops the first.
+        measured = alternate([ours, usually], settings.amount(3, 1), warmups=settings.amount(0, 1))
+    return _rows(measured, f"{settings.params.compute.workers} workers", workers, part)
+
+
+def _project(settings: Settings, folder: Path, part: int) -> Path:
+    validation = settings.params.datasets[DATASET].validation_size
+    changes: dict[str, Any] = {f"studies.{STUDY}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
+    if part > 1:
+        changes[f"datasets.{DATASET}.validation_size"] = validation // part
+        changes[f"studies.{STUDY}.training_size"] = (60_000 - validation) // part
+        changes[f"studies.{STUDY}.evaluate.calibration_images"] = 100
+    make_project(settings, folder, STUDY, changes)
+    return folder
+
+
+def _rows(measured: Mapping[str, Measured], ours: str, workers: int, part: int) -> list[Row]:
+    mine, theirs = measured["ours"], measured["usual"]
+    work = f"study `{STUDY}`, {'an epoch' if part == 1 else f'1/{part} of an epoch'} of its 5 networks, {ours}"
+    last_mine, last_theirs = mine.results[-1], theirs.results[-1]
+    seconds = [[result.training_seconds for result in side.results] for side in (mine, theirs)]
+    recipe = f"usual recipe, {workers} workers:"
+    whole = Ratio.of(theirs.seconds, mine.seconds)
+    alone = Ratio.of(seconds[1], seconds[0])
+    rows = [
+        ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{recipe} {theirs.median:.1f} s", whole, 8),
+        ratio_row(f"{work}, training alone", f"{seconds[0][-1]:.1f} s", f"{recipe} {seconds[1][-1]:.1f} s", alone, 8),
+    ]
+    for name in ("oneshot", "standalone"):
+        reached, usually = getattr(last_mine, name), getattr(last_theirs, name)
+        difference = 100 * (reached - usually)
+        rows.append(
+            Row(
+                f"its mean {name} validation accuracy",
+                f"{reached:.4f}",
+                f"{recipe} {usually:.4f}",
+                difference,
+                " points",
+            )
+        )
+    return rows

@@ -1,0 +1,182 @@
+"""Training steps of `depths`, ours and the usual recipe's, against each other and against the matrix product."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Any
+
+from torch import Tensor
+
+from benchmarks import usual
+from benchmarks.machine import FLOPS, cores, product_side
+from benchmarks.measure import Ratio, Side, Work, alternate
+from benchmarks.settings import Settings
+from benchmarks.table import Row, ratio_row, share_row
+from oneshot.blocks import ConvLayer
+from oneshot.cost import count_macs
+from oneshot.machine import Machine
+from oneshot.params import Schedule, Sgd, SupernetRecipe
+from oneshot.sampling import build_sampler
+from oneshot.space import Architecture, SearchSpace, architecture_id
+from oneshot.supernet import SuperNet
+from oneshot.training import Trainer
+
+WIDE = (64, 32)
+WORKERS = (0, 2)
+"""Of the DataLoader: the faster number is what ours is held against."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """So many steps of a supernet of `depths`, with `channels` in its first and second half."""
+
+    settings: Settings
+    channels: tuple[int, int]
+    recipe: SupernetRecipe
+    deepest: bool
+    """The deepest subnet in every step, not what the sampler draws."""
+    steps: int
+
+    @property
+    def space(self) -> SearchSpace:
+        channels = iter(self.channels)
+        layers = self.settings.study("depths").search_space().layers
+        wide = [
+            layer.model_copy(update={"channels": next(channels)}) if isinstance(layer, ConvLayer) else layer
+            for layer in layers
+        ]
+        return SearchSpace(tuple(wide), (1, 28, 28))
+
+    def choose(self) -> Callable[[int], Architecture]:
+        if self.deepest:
+            deepest = self.space.architectures[-1]
+            return lambda step: deepest
+        sampler = build_sampler(self.recipe.sampler, self.space, seed=0)
+        return lambda step: sampler(step)[0]
+
+    @property
+    def flops(self) -> int:
+        """Of the convolutions and the classifier: a backward pass takes twice the MACs of the forward pass."""
+        choose, space = self.choose(), self.space
+        macs = sum(count_macs(space.path(choose(step)), space.input_shape) for step in range(self.steps))
+        return 2 * 3 * macs * self.recipe.batch_size
+
+
+def wide_task(settings: Settings) -> Task:
+    """With the optimizer of the published table of `depths`."""
+    optimizer = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=False, weight_decay=0)
+    schedule = Schedule(name="constant", warmup=0)
+    recipe = settings.study("depths").supernet.model_copy(update={"optimizer": optimizer, "schedule": schedule})
+    return Task(settings, WIDE, recipe, deepest=True, steps=settings.amount(5, 2))
+
+
+def default_task(settings: Settings) -> Task:
+    first, second = (layer.channels for layer in settings.study("depths").space if isinstance(layer, ConvLayer))
+    recipe = settings.study("depths").supernet
+    return Task(settings, (first, second), recipe, deepest=False, steps=settings.amount(100, 40))
+
+
+def make_ours(task: Task, precision: str, threads: int) -> Work:
+    machine = Machine.resolve("auto", precision, threads)
+    machine.claim()
+    training = task.settings.examples()[0].to(machine.device)
+    choose = task.choose()
+    named = {architecture_id(architecture): architecture for architecture in task.space.architectures}
+
+    def forward(supernet: SuperNet, images: Tensor, name: str) -> Tensor:
+        logits: Tensor = supernet(images, named[name])
+        return logits
+
+    supernet = machine.place(SuperNet(task.space, seed=0))
+    paths = lambda step: [architecture_id(choose(step))]  # noqa: E731
+    trainer = Trainer(supernet, forward, paths, task.recipe, training, 0, machine, steps=task.steps)
+
+    def train() -> None:
+        for _ in trainer.epochs(lambda images: None):
+            pass
+
+    return train
+
+
+def make_usual(task: Task, workers: int) -> Work:
+    choose = task.choose()
+    loader = usual.load(task.settings.examples()[0], task.recipe.batch_size, workers)
+    # Without end, so that its workers are started once.
+    batches: Iterator[tuple[Tensor, Tensor]] = chain.from_iterable(repeat(loader))
+
+    def depths(step: int) -> usual.Choice:
+        first, second = choose(step)
+        return int(first), int(second)
+
+    training = usual.Training(usual.DepthsNet(*task.channels), depths, task.recipe, task.steps)
+    return lambda: training.train(batches, task.steps)
+
+
+def make_ours_beside_a_busy_core(task: Task, precision: str, threads: int) -> Work:
+    train = make_ours(task, precision, threads)
+
+    def train_beside() -> None:
+        neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            train()
+        finally:
+            neighbour.kill()
+            neighbour.wait()
+
+    return train_beside
+
+
+def faster_workers(make: Callable[..., Work], arguments: tuple[Any, ...], settings: Settings) -> int:
+    """Of the DataLoader; the quick mode takes none for granted."""
+    if settings.quick:
+        return 0
+    measured = alternate([Side(str(workers), make, (*arguments, workers)) for workers in WORKERS], rounds=3)
+    return min(WORKERS, key=lambda workers: measured[str(workers)].median)
+
+
+def step_rows(settings: Settings) -> list[Row]:
+    task, shares = wide_task(settings), {"auto": 0.85, "fp32": 0.90}
+    return _rows(task, "step of `depths` 64/32, 3-3", cores(), 2.7, shares)
+
+
+def epoch_rows(settings: Settings) -> list[Row]:
+    task, shares = default_task(settings), {"auto": 0.55}
+    return _rows(task, "step of an epoch of `depths`", settings.threads, 3.5, shares)
+
+
+def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float]) -> list[Row]:
+    """rate_floors: of each precision to be measured, the share of its matrix product; the first is held to the floor
+    against the usual recipe."""
+    workers = faster_workers(make_usual, (task,), task.settings)
+    usual_side = Side("usual", make_usual, (task, workers))
+    machines = {precision: Machine.resolve("auto", precision, threads) for precision in rate_floors}
+    ours = {precision: Side(f"ours, {precision}", make_ours, (task, precision, threads)) for precision in rate_floors}
+    products = {precision: product_side(machine.precision, cores()) for precision, machine in machines.items()}
+    measured = alternate([*ours.values(), usual_side, *products.values()], task.settings.amount(7, 2))
+    against, rows = measured[usual_side.name], list[Row]()
+    recipe = f"usual recipe, {workers} workers: {1000 * against.median / task.steps:.1f} ms"
+    for precision, side in ours.items():
+        mine, product = measured[side.name], measured[products[precision].name]
+        name = f"{work}, {machines[precision].precision}, {threads} thread{'s' * (threads > 1)}"
+        figure = f"{1000 * mine.median / task.steps:.1f} ms"
+        floor = None if rows else speed_floor
+        rows.append(ratio_row(name, figure, recipe, Ratio.of(against.seconds, mine.seconds), floor))
+        rate = f"{task.flops / mine.median / 1e9:.0f} GFLOP/s"
+        rival = f"{products[precision].name}: {FLOPS / product.median / 1e9:.0f} GFLOP/s"
+        share = Ratio.of(product.seconds, mine.seconds, task.flops / FLOPS)
+        rows.append(share_row(name, rate, rival, share, 100 * rate_floors[precision]))
+    return rows
+
+
+def busy_rows(settings: Settings) -> list[Row]:
+    task, threads = default_task(settings), settings.threads
+    idle = Side("idle", make_ours, (task, "auto", threads))
+    busy = Side("busy", make_ours_beside_a_busy_core, (task, "auto", threads))
+    measured = alternate([idle, busy], settings.amount(7, 2))
+    beside, alone = measured["busy"], measured["idle"]
+    ratio = Ratio.of(beside.seconds, alone.seconds)
+    figures = [f"{1000 * side.median / task.steps:.1f} ms" for side in (beside, alone)]
+    work = f"step of an epoch of `depths` beside a busy core, {threads} thread{'s' * (threads > 1)}"
+    return [Row(work, figures[0], f"nothing else running: {figures[1]}", ratio.value, "", ratio.spread, at_most=2)]
