@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy
 import psutil
+import torch._dynamo  # noqa: F401 - else the first optimizer imports it, in every fork for a second
 
 import pipeline.runner
 import pipeline.train_standalones
