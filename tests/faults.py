@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy
 import psutil
+import torch._dynamo  # noqa: F401 - else the first optimizer imports it, in every fork for a second
 
 import pipeline.runner
 import pipeline.train_standalones
@@ -27,6 +28,7 @@ import pipeline.train_supernet
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
 from oneshot.cli import main
 from oneshot.documents import load_document, write_document
+from oneshot.jobs import RECORD
 
 ROOT = Path(__file__).parents[1]
 STUDY = "depths"
@@ -169,8 +171,8 @@ class Lab:
         files = [file for file in self._files() if "timing.json" not in file.name and file.suffix != ".damaged"]
         found = {str(file.relative_to(self.folder)): file.read_bytes() for file in files}
         for name in found:
-            if name.endswith("record.json"):
-                record = json.loads(found[name])
+            if name.endswith(f"/{RECORD}"):
+                record = json.loads(found[name].partition(b"\n")[2])
                 found[name] = json.dumps({key: record[key] for key in record if "seconds" not in key}).encode()
         return found
 
