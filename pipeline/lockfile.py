@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from oneshot.documents import load_document
-from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError, quoted_key
+from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
 from oneshot.params import Params
 from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout
@@ -47,18 +49,27 @@ def read_lock(path: Path) -> dict[str, Locked]:
     return {name: _locked(name, entry) for name, entry in stages.items()}
 
 
-def _locked(name: Any, entry: Any) -> Locked:
+class _File(BaseModel):
+    path: str
+    md5: str
+
+
+class _Entry(BaseModel):
+    deps: list[_File] = []
+    params: dict[str, dict[str, Any]] = {}
+    outs: list[_File]
+
+
+def _locked(name: Any, content: Any) -> Locked:
     try:
-        deps, outs = (
-            {str(file["path"]): str(file["md5"]) for file in entry.get(kind, [])} for kind in ("deps", "outs")
-        )
-        return Locked(deps, outs, dict(entry.get("params", {}).get("params.yaml", {})))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        entry = _Entry.model_validate(content)
+    except ValidationError as error:
+        place = ".".join(("stages", str(name), *map(str, error.errors()[0]["loc"][:1])))
         raise OneshotError(
-            f"dvc.lock: stages.{quoted_key(name)}: damaged; DVC writes a path and an md5 of every file; restore it "
-            "from git",
-            BAD_DATA,
+            f"dvc.lock: {place}: not as DVC writes it; the file is DVC's own; restore it from git", BAD_DATA
         ) from None
+    deps, outs = ({file.path: file.md5 for file in files} for files in (entry.deps, entry.outs))
+    return Locked(deps, outs, entry.params.get("params.yaml", {}))
 
 
 def is_kept_in_cache(layout: Layout, path: Path) -> bool:
