@@ -179,8 +179,9 @@ def _leftovers(layout: Layout, params: Params) -> Iterator[str]:
 
 
 def _lock(layout: Layout, params: Params) -> Iterator[str]:
-    lock, document = read_lock(layout.root / "dvc.lock"), load_document(layout.params)
-    names = [address(stage, key) for stage, key in built_stages(params)]
+    stages = built_stages(params)
+    lock, document = read_lock(layout.root / "dvc.lock", stages), load_document(layout.params)
+    names = [address(stage, key) for stage, key in stages]
     if never := [name for name in names if name not in lock]:
         yield f"dvc.lock: has no {some(never)}; results are of all stages of params.yaml; run `dvc repro`"
     changes = {name: changed for name in names if name in lock and (changed := _changed(layout, lock[name], document))}

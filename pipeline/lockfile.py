@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,16 @@ def built_stages(params: Params) -> list[tuple[str, str]]:
     return [*(("download", dataset) for dataset in params.datasets), *of_studies, ("report", "")]
 
 
-def read_lock(path: Path) -> dict[str, Locked]:
-    """By address; DVC keeps entries of studies and datasets that are gone. Raises OneshotError (exit 66, 65 or 2)."""
+def read_lock(path: Path, built: Iterable[tuple[str, str]]) -> dict[str, Locked]:
+    """What is locked of these stages, by address; DVC keeps entries of studies and datasets that are gone.
+    Raises OneshotError (exit 66, 65 or 2)."""
     if not path.exists():
         raise OneshotError("dvc.lock: not there; it holds what was run; run `dvc repro`", MISSING_INPUT)
     stages = load_document(path, LOCK_LIMIT).get("stages")
     if not isinstance(stages, dict):
         raise OneshotError("dvc.lock: stages: not a mapping; DVC writes this file; restore it from git", BAD_DATA)
-    return {name: _locked(name, entry) for name, entry in stages.items()}
+    names = [address(stage, key) for stage, key in built]
+    return {name: _locked(name, stages[name]) for name in names if name in stages}
 
 
 class _File(BaseModel):
@@ -60,11 +62,11 @@ class _Entry(BaseModel):
     outs: list[_File]
 
 
-def _locked(name: Any, content: Any) -> Locked:
+def _locked(name: str, content: Any) -> Locked:
     try:
         entry = _Entry.model_validate(content)
     except ValidationError as error:
-        place = ".".join(("stages", str(name), *map(str, error.errors()[0]["loc"][:1])))
+        place = ".".join(("stages", name, *map(str, error.errors()[0]["loc"][:1])))
         raise OneshotError(
             f"dvc.lock: {place}: not as DVC writes it; the file is DVC's own; restore it from git", BAD_DATA
         ) from None

@@ -46,8 +46,9 @@ def run(warn: Callable[[str], None]) -> str:
 
 def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> Iterator[tuple[str, str, Locked]]:
     """What dvc.lock says of the stages that params.yaml still builds and whose files are what it says."""
-    lock = read_lock(layout.root / "dvc.lock")
-    for stage, key in built_stages(params):
+    stages = built_stages(params)
+    lock = read_lock(layout.root / "dvc.lock", stages)
+    for stage, key in stages:
         if (locked := lock.get(address(stage, key))) is None:
             continue
         if changed := [path for path, md5 in locked.outs.items() if not _as_locked(layout, path, md5)]:

@@ -7,7 +7,7 @@ only hashes.
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -55,7 +55,7 @@ def run(say: Callable[[str], None]) -> bool:
     """A line per stage, then one per difference, each told once; whether there was none."""
     layout = Layout.find()
     stages = built_stages(load_params(layout.params))
-    expected, source = _expected_lock(layout)
+    expected, source = _expected_lock(layout, stages)
     say(f"held against {source}")
     verifier, told, counts = Verifier(layout), set[str](), Counter[str]()
     for stage, key in stages:
@@ -74,17 +74,17 @@ def run(say: Callable[[str], None]) -> bool:
     return not told
 
 
-def _expected_lock(layout: Layout) -> tuple[dict[str, Locked], str]:
+def _expected_lock(layout: Layout, stages: Sequence[tuple[str, str]]) -> tuple[dict[str, Locked], str]:
     """The committed dvc.lock, else the one of the folder; and which it is."""
     try:
         commit = ask_git(layout.root, "rev-parse", "--short", "HEAD").decode().strip()
         content = ask_git(layout.root, "show", "HEAD:./dvc.lock")
     except GitError:
-        return read_lock(layout.root / "dvc.lock"), "the dvc.lock of this folder; git has none"
+        return read_lock(layout.root / "dvc.lock", stages), "the dvc.lock of this folder; git has none"
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "dvc.lock"
         path.write_bytes(content)
-        return read_lock(path), f"the dvc.lock of commit {commit}"
+        return read_lock(path, stages), f"the dvc.lock of commit {commit}"
 
 
 def _summary(findings: Findings, told: int) -> str:
