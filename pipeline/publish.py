@@ -10,6 +10,7 @@ from oneshot.jobs import Finished, Job
 from oneshot.tracking import Metrics, Tracker, Unit, load_library
 from pipeline.dvcfile import Stage, code_hashes, read_stage
 from pipeline.layout import Layout
+from pipeline.origin import ORIGIN, origin
 from pipeline.units import Record, curve_point, read_units, run_name, run_tags, test_accuracies
 
 COMPARED = ("evaluate_subnets", "train_standalones")
@@ -24,7 +25,7 @@ class StageRuns:
 
     def __init__(self, layout: Layout, record: Record):
         self._layout, self._record = layout, record
-        self._tracker = Tracker(layout.home)
+        self._tracker = Tracker(layout.home, {ORIGIN: origin(layout, record.address)})
         self._runs: dict[Address, str] = {}
         """Run ids of what is trained now."""
         self._finished: set[Address] = set()

@@ -13,6 +13,7 @@ from oneshot.tracking import Tracker
 from pipeline.dvcfile import CODE, file_md5
 from pipeline.layout import Layout
 from pipeline.lockfile import Locked, address, built_stages, is_kept_in_cache, read_lock
+from pipeline.origin import ORIGIN, has_died, origin
 from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
 from pipeline.units import DOWNLOADS, PAGES, Record
 
@@ -21,7 +22,7 @@ def run(warn: Callable[[str], None]) -> str:
     """What was done, in one line."""
     layout = Layout.find()
     params = load_params(layout.params)
-    tracker = Tracker(layout.home)
+    tracker = Tracker(layout.home, {ORIGIN: origin(layout, "sync")})
     current: dict[str, set[str]] = defaultdict(set)
     counts: Counter[bool] = Counter()
     networks: dict[str, list[Published]] = defaultdict(list)
@@ -37,11 +38,14 @@ def run(warn: Callable[[str], None]) -> str:
             for trained in networks[key]:
                 log_test_accuracies(tracker, layout, key, trained)
     # Also where nothing is current any more: in studies that `run` no longer names.
+    dead = 0
     for experiment in (*params.studies, DOWNLOADS, PAGES):
         tracker.mark_current(experiment, current[experiment])
+        dead += tracker.end_dead(experiment, lambda tags: ORIGIN in tags and has_died(layout, tags[ORIGIN])) or 0
     if tracker.failure is not None:
         raise OneshotError(f"MLflow: {tracker.failure}; the sync is not complete; run it again", UNAVAILABLE)
-    return f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files"
+    ended = f"; {dead} that were left under way are ended as killed" * bool(dead)
+    return f"MLflow shows all of dvc.lock: {counts[False]} runs were there, {counts[True]} were made from files{ended}"
 
 
 def _entries(layout: Layout, params: Params, warn: Callable[[str], None]) -> Iterator[tuple[str, str, Locked]]:

@@ -124,8 +124,9 @@ def load_library() -> type["MlflowClient"]:
 class Tracker:
     """Writes units into MLflow: `MLFLOW_TRACKING_URI` if set, else mlflow.db and mlruns/ in `home`."""
 
-    def __init__(self, home: Path):
-        self._home = home
+    def __init__(self, home: Path, tags: Mapping[str, str] | None = None):
+        """tags: of every run that it starts."""
+        self._home, self._tags = home, dict(tags or {})
         self.failure: str | None = None
         self._experiments: dict[str, str] = {}
         self._runs: dict[str, dict[str, Run]] = {}
@@ -145,7 +146,8 @@ class Tracker:
         return self._start(experiment, name, tags)
 
     def _start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
-        run = self._client.create_run(self._experiment(experiment), tags=dict(tags) | self._git_tags, run_name=name)
+        tags = {**tags, **self._tags, **self._git_tags}
+        run = self._client.create_run(self._experiment(experiment), tags=tags, run_name=name)
         return str(run.info.run_id)
 
     @_guarded
@@ -156,6 +158,16 @@ class Tracker:
     def end(self, run_id: str, status: str) -> None:
         """status: FINISHED, FAILED or KILLED."""
         self._client.set_terminated(run_id, status)
+
+    @_guarded
+    def end_dead(self, experiment: str, has_died: Callable[[Mapping[str, str]], bool]) -> int:
+        """Ends as KILLED the runs that nobody will: under way, and by their tags of a dead process. How many."""
+        if self._client.get_experiment_by_name(experiment) is None:
+            return 0
+        dead = [run for run in self._search(experiment) if run.info.status == "RUNNING" and has_died(run.data.tags)]
+        for run in dead:
+            self._client.set_terminated(run.info.run_id, "KILLED")
+        return len(dead)
 
     @_guarded
     def complete(self, unit: Unit, live_run: str | None = None, restored: bool = False) -> tuple[str, bool]:

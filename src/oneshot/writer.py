@@ -43,6 +43,19 @@ def sole_writer(path: Path, address: str) -> Iterator[None]:
         lock.release()
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file now."""
+    from filelock import FileLock, Timeout
+
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def _holder(path: Path) -> str:
     for _ in range(20):
         try:
