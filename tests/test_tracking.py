@@ -1,5 +1,6 @@
 """MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import psutil
 import pytest
 from mlflow import MlflowClient
@@ -17,7 +19,7 @@ from project import BIN, ENVIRONMENT, Project
 from servers import bad_server
 
 from oneshot.documents import load_document, write_document
-from oneshot.tracking import SERVER_SECONDS, Tracker, Unit
+from oneshot.tracking import SERVER_SECONDS, Tracker, Unit, load_library
 
 UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
 NETWORKS = {"kernels-sum": 4, "depths": 9}
@@ -180,6 +182,21 @@ def test_first_use_by_several_processes_at_once_breaks_nothing(tmp_path: Path) -
         assert pool.map(_complete, [tmp_path] * 2) == [True] * 2
 
     assert runs(tmp_path, "depths")
+
+
+def _complete_unlocked(folder: Path, together: int) -> bool:
+    load_library()
+    (folder / f"ready-{os.getpid()}").touch()
+    while len(list(folder.glob("ready-*"))) < together:
+        time.sleep(0.01)
+    filelock.FileLock = lambda path: contextlib.nullcontext()
+    return _complete(folder)
+
+
+@pytest.mark.slow
+def test_first_use_finds_that_there_is_no_lock(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert not all(pool.starmap(_complete_unlocked, [(tmp_path, 3)] * 3, chunksize=1))
 
 
 def test_an_interrupted_first_use_breaks_nothing(tmp_path: Path) -> None:
