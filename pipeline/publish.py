@@ -1,8 +1,8 @@
 """A stage's results in MLflow: live while it runs, whole when it has ended, and again from dvc.lock at any time."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from oneshot.background import Background
 from oneshot.documents import load_document
@@ -47,14 +47,18 @@ class StageRuns:
     def finish(self, address: Address) -> None:
         self._finished.add(address)
 
-    def publish(self) -> None:
-        """Fills up the runs from the stage's files; `compare` adds what it knows to those of the networks."""
+    def publish(self) -> Iterator[None]:
+        """Fills up the runs from the stage's files, in steps; `compare` adds what it knows to those of the networks."""
         layout, record = self._layout, self._record
-        publish(self._tracker, layout, record, self._runs)
-        if record.stage == "compare":
-            for stage in COMPARED:
-                networks = publish(self._tracker, layout, record_of_run(layout, stage, record.key, record.dataset))
-                log_test_accuracies(self._tracker, layout, record.key, networks)
+        for _ in publish(self._tracker, layout, record, self._runs):
+            yield
+        for stage in COMPARED if record.stage == "compare" else ():
+            networks = []
+            of_stage = record_of_run(layout, stage, record.key, record.dataset)
+            for published in publish(self._tracker, layout, of_stage):
+                networks.append(published)
+                yield
+            yield from log_test_accuracies(self._tracker, layout, record.key, networks)
 
     def end(self, status: str) -> None:
         """The stage came to no end: `status` is FAILED or KILLED."""
@@ -113,8 +117,11 @@ def _pick_params(document: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
     return picked
 
 
-Published = dict[str, tuple[Unit, bool]]
-"""By run id: the unit that the run shows, and whether the run was made from files."""
+class Published(NamedTuple):
+    run_id: str
+    unit: Unit
+    made: bool
+    """From files, as there was no run that shows the unit."""
 
 
 def publish(
@@ -123,23 +130,22 @@ def publish(
     record: Record,
     live_runs: Mapping[Address, str] | None = None,
     restored: bool = False,
-) -> Published:
+) -> Iterator[Published]:
     """Links, completes or makes the run of each unit. `restored`: made from files of an earlier run."""
-    published: Published = {}
     for unit in read_units(layout, record):
         address = unit.params.get("architecture", ""), unit.params.get("seed", "")
         if done := tracker.complete(unit, (live_runs or {}).get(address), restored):
             run_id, made = done
-            published[run_id] = unit, made
-    return published
+            yield Published(run_id, unit, made)
 
 
-def log_test_accuracies(tracker: Tracker, layout: Layout, study: str, published: Published) -> None:
-    """What only `compare` knows, into the runs of the subnets and standalones. Its table holds means over seeds,
-    so with several seeds there is no figure of one run's own."""
-    if len({unit.params["seed"] for unit, _ in published.values()}) != 1:
+def log_test_accuracies(tracker: Tracker, layout: Layout, study: str, networks: Sequence[Published]) -> Iterator[None]:
+    """What only `compare` knows, into the runs of the subnets and standalones, in steps. Its table holds means over
+    seeds, so with several seeds there is no figure of one run's own."""
+    if len({network.unit.params["seed"] for network in networks}) != 1:
         return
     accuracies = test_accuracies(layout.study(study))
-    for run_id, (unit, _) in published.items():
-        accuracy = accuracies[unit.params["stage"]][unit.params["architecture"]]
-        tracker.log_final(run_id, {"test/accuracy": accuracy})
+    for network in networks:
+        accuracy = accuracies[network.unit.params["stage"]][network.unit.params["architecture"]]
+        tracker.log_final(network.run_id, {"test/accuracy": accuracy})
+        yield

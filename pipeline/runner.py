@@ -12,7 +12,7 @@ from oneshot.errors import USAGE, OneshotError
 from oneshot.jobs import Finished, Job, Listener, prepare_processes
 from oneshot.params import Params, load_params
 from oneshot.progress import ProgressListener
-from oneshot.tracking import patience
+from oneshot.tracking import PATIENCE
 from oneshot.writer import sole_writer
 from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout
@@ -89,7 +89,7 @@ def _tracked(layout: Layout, record: Record, warn: Callable[[str], None]) -> Ite
         live.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     finally:
-        if failure := runs.close(patience()):
+        if failure := runs.close(PATIENCE):
             warn(f"warning: MLflow: {failure}; results are not affected; run `oneshot sync` later")
 
 

@@ -4,7 +4,7 @@ DVC skips or restores a stage whose result it knows, and then nothing is logged;
 Results and lock hold all that a run shows, so it is linked if it exists and made if it does not.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 
 from oneshot.errors import UNAVAILABLE, OneshotError
@@ -25,18 +25,18 @@ def run(warn: Callable[[str], None]) -> str:
     tracker = Tracker(layout.home, {ORIGIN: origin(layout, "sync")})
     current: dict[str, set[str]] = defaultdict(set)
     counts: Counter[bool] = Counter()
-    networks: dict[str, list[Published]] = defaultdict(list)
+    networks: dict[str, list[list[Published]]] = defaultdict(list)
     for stage, key, locked in _entries(layout, params, warn):
-        published = publish(tracker, layout, _record(stage, key, locked), restored=True)
-        for run_id, (unit, made) in published.items():
-            current[unit.experiment].add(run_id)
-            counts[made] += 1
-            tracker.tag(run_id, _lock_tags(locked))
+        published = list(publish(tracker, layout, _record(stage, key, locked), restored=True))
+        for run in published:
+            current[run.unit.experiment].add(run.run_id)
+            counts[run.made] += 1
+            tracker.tag(run.run_id, _lock_tags(locked))
         if stage in COMPARED:
             networks[key].append(published)
         elif stage == "compare":
             for trained in networks[key]:
-                log_test_accuracies(tracker, layout, key, trained)
+                deque(log_test_accuracies(tracker, layout, key, trained), maxlen=0)
     # Also where nothing is current any more: in studies that `run` no longer names.
     dead = 0
     for experiment in (*params.studies, DOWNLOADS, PAGES):

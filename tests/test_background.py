@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,12 @@ class Diary:
     def sleep(self, seconds: float) -> None:
         self.note("asleep")
         time.sleep(seconds)
+
+    def sleep_in_steps(self, steps: int, seconds: float) -> Iterator[None]:
+        for _ in range(steps):
+            time.sleep(seconds)
+            yield
+        self.note("awake")
 
     def fail(self, reason: str) -> None:
         self.failure = reason
@@ -75,6 +82,13 @@ def test_telling_does_not_wait_while_the_other_is_busy(diary: Background) -> Non
 
     assert diary.close(0.5) == "no answer within 0 seconds"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(("seconds", "failure"), [(2.5, None), (0.2, "no answer within 0 seconds")])
+def test_one_that_gives_signs_of_life_is_waited_for(seconds: float, failure: str | None, diary: Background) -> None:
+    diary.tell("sleep_in_steps", 5, 0.7)
+
+    assert diary.close(seconds) == failure
 
 
 def test_one_that_was_told_nothing_is_not_waited_for(diary: Background) -> None:

@@ -25,6 +25,12 @@ class Told(Protocol):
         """The caller died without a word."""
 
 
+ALIVE = True
+"""A sign of life. The last word is a failure, or None."""
+MAKING_SECONDS = 60
+"""To be made in: a busy machine takes its time to import a large library."""
+
+
 class Background:
     def __init__(self, make: Callable[..., Told], *arguments: Any):
         context = multiprocessing.get_context("spawn")
@@ -43,7 +49,8 @@ class Background:
         self._waiting.put((method, arguments))
 
     def close(self, seconds: float) -> str | None:
-        """Waits at most so long for all that it was told; the failure, if any."""
+        """Waits for all that it was told, but once it is made no longer than so without a sign of life, which each step
+        of a method that is an iterator is; the failure, if any."""
         self._waiting.put(None)
         try:
             return self._wait(seconds) if self._told else None
@@ -54,14 +61,17 @@ class Background:
             self._process.kill()
 
     def _wait(self, seconds: float) -> str | None:
-        self._process.join(seconds)
-        if self._process.is_alive():
-            return f"no answer within {seconds:.0f} seconds"
+        patience = max(seconds, MAKING_SECONDS)
         try:
-            failure: str | None = self._connection.recv()
+            while self._connection.poll(patience):
+                if (answer := self._connection.recv()) is not ALIVE:
+                    self._process.join(seconds)
+                    failure: str | None = answer
+                    return failure
+                patience = seconds
         except (EOFError, ConnectionResetError):
             return "its process died"
-        return failure
+        return f"no answer within {patience:.0f} seconds"
 
     def _pass_on(self) -> None:
         with contextlib.suppress(OSError):  # after its death there is nobody to tell
@@ -74,11 +84,13 @@ def _serve(connection: Connection, make: Callable[..., Told], arguments: tuple[A
     os.nice(5)  # the caller's own work comes first
     try:
         told = make(*arguments)
+        connection.send(ALIVE)
         try:
             while message := connection.recv():
                 method, told_arguments = message
-                getattr(told, method)(*told_arguments)
-        except EOFError:
+                for _ in getattr(told, method)(*told_arguments) or ():
+                    connection.send(ALIVE)
+        except (EOFError, ConnectionResetError):  # the latter, if it died with signs of life unread
             told.abandon()
             return
         failure = told.failure

@@ -75,7 +75,9 @@ def main() -> None:
 
     The stages are run by `dvc repro`; run one by hand with --study (download: --dataset).
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a shell
+            signal.signal(number, _interrupt)
     if "DVC_STAGE" in os.environ:
         from oneshot.writer import end_with_starter
 
@@ -88,7 +90,13 @@ def _warn(text: str) -> None:
 
 
 def _interrupt(number: int, _: object) -> NoReturn:
-    """As Python does for SIGINT, so that both end everything in the same way."""
+    """Both signals end everything in the same way."""
+    import multiprocessing
+
+    # An executor that is interrupted while it starts its workers would wait for all that they were given. The tracker's
+    # process does not hear this: it has yet to tell of the end.
+    for worker in multiprocessing.active_children():
+        worker.terminate()
     raise KeyboardInterrupt(number)
 
 

@@ -38,7 +38,7 @@ SERVER, USER, PASSWORD, TOKEN = (f"MLFLOW_TRACKING_{name}" for name in ("URI", "
 LONGEST_FAILURE = 300
 BATCH = 900  # MLflow takes at most 1000 metrics and 100 params in one call
 PARAM_BATCH = 90
-SERVER_SECONDS, DATABASE_SECONDS = 10, 60
+PATIENCE = 10  # seconds that a stage which has ended waits for its tracker without a sign of life
 OUTPUTS = (":!results", ":!report", ":!dvc.lock")  # a run writes them itself
 KEY, CURRENT = "oneshot.key", "current"
 
@@ -279,11 +279,6 @@ class Tracker:
         except GitError:
             return {}
         return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(changes)).lower()}
-
-
-def patience() -> float:
-    """Seconds that a stage which has ended waits for its tracker. One's own database may be slow, but does not hang."""
-    return SERVER_SECONDS if os.environ.get(SERVER) else DATABASE_SECONDS
 
 
 def create_database(path: Path) -> None:
