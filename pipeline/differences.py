@@ -30,11 +30,12 @@ def changed_params(document: Mapping[str, Any], locked: Locked) -> list[Differen
     return [
         difference
         for name, value in locked.params.items()
-        for difference in differing_values("params.yaml", name, value, _param(document, name))
+        for difference in differing_values("params.yaml", name, value, param_at(document, name))
     ]
 
 
-def _param(document: Mapping[str, Any], name: str) -> Any:
+def param_at(document: Mapping[str, Any], name: str) -> Any:
+    """By dotted key; None where there is nothing."""
     value: Any = document
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

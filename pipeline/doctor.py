@@ -15,11 +15,12 @@ from oneshot.catalog import CATALOG, check_content
 from oneshot.checkpoint import sha256
 from oneshot.database import database_faults
 from oneshot.documents import load_document
-from oneshot.errors import BAD_DATA, OneshotError, quoted_key
+from oneshot.errors import OneshotError, quoted_key
 from oneshot.git import GitError, ask_git
+from oneshot.jobs import WEIGHTS
 from oneshot.params import Params, load_params
 from oneshot.tables import read_json
-from oneshot.tracking import newest_schema
+from oneshot.tracking import SERVER, newest_schema
 from pipeline.differences import changed_params
 from pipeline.dvcfile import CODE
 from pipeline.installation import code_faults, package_faults, some, tool_faults
@@ -40,8 +41,8 @@ def run(say: Callable[[str], None]) -> bool:
         say(line)
         healthy = False
     if layout.store.is_dir():
-        jobs, size = len(list(layout.store.iterdir())), _megabytes(layout.store)
-        say(f".work/: {jobs} jobs, {size} MB, used again when needed; `oneshot clean` empties it")
+        jobs, size = len(list(layout.store.glob(f"*/{WEIGHTS}"))), _megabytes(layout.store)
+        say(f".work/: {jobs} finished jobs, {size} MB, used again when needed; `oneshot clean` empties it")
     if healthy:
         say("nothing is wrong")
     return healthy
@@ -96,7 +97,7 @@ def _repository(layout: Layout) -> Iterator[str]:
 def _tracking(layout: Layout) -> Iterator[str]:
     """A server is not asked."""
     path = layout.home / "mlflow.db"
-    if path.exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
+    if path.exists() and not os.environ.get(SERVER):
         yield from database_faults(path, layout.home / "mlruns", newest_schema)
 
 
@@ -162,8 +163,6 @@ def _other_machines(layout: Layout, params: Params, here: Mapping[str, Any]) -> 
 
 def _other_settings(file: Path, here: Mapping[str, Any]) -> str:
     recorded = read_json(file)
-    if not isinstance(recorded, dict):
-        raise OneshotError(f"{file}: damaged; it must be a mapping; delete it and run `dvc repro`", BAD_DATA)
     pairs = ((key, recorded.get(key), here[key]) for key in SETTINGS)
     return ", ".join(f"{key} {there}, not {here}" for key, there, here in pairs if there != here)
 

@@ -8,7 +8,8 @@ from oneshot.background import Background
 from oneshot.documents import load_document
 from oneshot.jobs import Finished, Job
 from oneshot.tracking import Metrics, Tracker, Unit, load_library
-from pipeline.dvcfile import Stage, code_hashes, read_stage
+from pipeline.differences import param_at
+from pipeline.dvcfile import code_hashes, read_stage
 from pipeline.layout import Layout
 from pipeline.origin import ORIGIN, origin
 from pipeline.units import Record, curve_point, read_units, run_name, run_tags, test_accuracies
@@ -102,19 +103,9 @@ class LiveRuns:
 def record_of_run(layout: Layout, stage: str, key: str, dataset: str) -> Record:
     """From params.yaml and the code as they are."""
     entry = read_stage(layout.root, stage, key, dataset)
-    params = _pick_params(load_document(layout.params), entry)
+    document = load_document(layout.params)
+    params = {name: param_at(document, name) for name in entry.params}  # as dvc.lock lists them
     return Record(stage, key, dataset, params, code_hashes(layout.root, entry))
-
-
-def _pick_params(document: Mapping[str, Any], stage: Stage) -> dict[str, Any]:
-    """The stage's params, by dotted key, as dvc.lock lists them."""
-    picked = {}
-    for key in stage.params:
-        value: Any = document
-        for part in key.split("."):
-            value = value[part]
-        picked[key] = value
-    return picked
 
 
 class Published(NamedTuple):

@@ -28,10 +28,10 @@ def run(warn: Callable[[str], None]) -> str:
     networks: dict[str, list[list[Published]]] = defaultdict(list)
     for stage, key, locked in _entries(layout, params, warn):
         published = list(publish(tracker, layout, _record(stage, key, locked), restored=True))
-        for run in published:
-            current[run.unit.experiment].add(run.run_id)
-            counts[run.made] += 1
-            tracker.tag(run.run_id, _lock_tags(locked))
+        for each in published:
+            current[each.unit.experiment].add(each.run_id)
+            counts[each.made] += 1
+            tracker.tag(each.run_id, _lock_tags(locked))
         if stage in COMPARED:
             networks[key].append(published)
         elif stage == "compare":

@@ -24,6 +24,7 @@ from oneshot.tables import read_csv, read_json
 from oneshot.tracking import Dataset, Unit
 from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout, StudyLayout
+from pipeline.lockfile import address
 
 DOWNLOADS, PAGES = "data_download", "report_page"  # with an underscore: no study can have such a name
 Rows = Sequence[Mapping[str, Any]]
@@ -42,7 +43,7 @@ class Record:
     @property
     def address(self) -> str:
         """As DVC names the stage."""
-        return "@".join(filter(None, (self.stage, self.key)))
+        return address(self.stage, self.key)
 
     def flat_params(self) -> dict[str, str]:
         """Leaf values by dotted key, without the study's or dataset's own prefix."""
@@ -92,7 +93,7 @@ def read_units(layout: Layout, record: Record) -> list[Unit]:
         return [_download(record)]
     if record.stage == "report":
         return [_page(layout, record)]
-    with of_one_run(f"{record.stage}@{record.key}"):
+    with of_one_run(record.address):
         return list(readers[record.stage](layout.study(record.key), record))
 
 
@@ -117,7 +118,7 @@ def run_name(stage: str, job: str) -> str:
 
 
 def run_tags(stage: str, study: str, job: str, seed: int | str) -> dict[str, str]:
-    return {"stage": stage, "study": study, "architecture": job, "seed": str(seed), "dvc.stage": f"{stage}@{study}"}
+    return {"stage": stage, "study": study, "architecture": job, "seed": str(seed), "dvc.stage": address(stage, study)}
 
 
 def test_accuracies(paths: StudyLayout) -> dict[str, dict[str, float]]:
@@ -145,7 +146,7 @@ def _download(record: Record) -> Unit:
     params = record.flat_params()
     params.pop("folder", None)  # a path of somebody's machine; the files are the same wherever they lay
     params |= {f"sha256.{name}": digest for name, digest in _pins(record.key).items()}
-    tags = {"stage": "download", "dataset": record.key, "dvc.stage": f"download@{record.key}"}
+    tags = {"stage": "download", "dataset": record.key, "dvc.stage": record.address}
     return Unit(
         DOWNLOADS, f"download {record.key}", tags, params, dataset=Dataset(record.key, _digest(_pins(record.key)))
     )

@@ -320,7 +320,9 @@ def test_what_cannot_be_imported_is_a_line_and_the_rest_goes_on(folder: Path, mo
 
 def test_sizes_of_finished_jobs_are_told(folder: Path) -> None:
     write(folder / ".work" / "0123" / "weights.safetensors", "0" * (3 << 20))
+    write(folder / ".work" / "checkpoints" / "a@b" / "1-1, seed 0" / "0456-1.checkpoint", "no job")
+    write(folder / ".work" / "locks" / "a@b.lock", "")
     code, lines = examine()
 
     assert code == 0
-    assert lines[0].startswith(".work/: 1 jobs, 3 MB") and lines[1] == "nothing is wrong"
+    assert lines[0].startswith(".work/: 1 finished jobs, 3 MB") and lines[1] == "nothing is wrong"

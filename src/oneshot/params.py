@@ -42,8 +42,8 @@ class Compute(Section):
     workers: int = Field(ge=1, le=64)
     """Standalone trainings side by side. Changes no result."""
     supernet_threads: int = Field(ge=1, le=64)
-    """Threads of a supernet's training and of every evaluation. Each computes its part of a batch, with batch-norm
-    statistics of its own in training: part of the result."""
+    """Threads of a supernet's training, of its evaluation and of the comparison. Each computes its part of a batch,
+    with batch-norm statistics of its own in training: part of the result."""
     standalone_threads: int = Field(ge=1, le=64)
     """The same of one standalone training."""
     precision: Literal["auto", "fp32", "bf16"]
