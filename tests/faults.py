@@ -171,7 +171,7 @@ class Lab:
         files = [file for file in self._files() if "timing.json" not in file.name and file.suffix != ".damaged"]
         found = {str(file.relative_to(self.folder)): file.read_bytes() for file in files}
         for name in found:
-            if name.endswith(f"/{RECORD}"):
+            if name.endswith(f"/{RECORD}") and not written_aside(name):
                 record = json.loads(found[name].partition(b"\n")[2])
                 found[name] = json.dumps({key: record[key] for key in record if "seconds" not in key}).encode()
         return found
@@ -194,7 +194,7 @@ class Lab:
             digest, _, body = checkpoint.read_bytes().partition(b"\n")
             assert hashlib.sha256(body).hexdigest().encode() == digest, f"{checkpoint} is not whole"
         for name, content in self.results().items():
-            if not any(part.startswith(".") for part in Path(name).parts[1:]) and "checkpoints/" not in name:
+            if not written_aside(name) and "checkpoints/" not in name:
                 assert content == expected[name], f"{name} is not whole"
         for timing in self.folder.glob("results/**/*timing.json"):
             json.loads(timing.read_text())
@@ -211,6 +211,11 @@ class Lab:
         """Data, params, and what lies beside the project."""
         folders = (self.folder.parent, self.folder, self.folder / "data" / "mnist")
         return {str(file): file.read_bytes() for folder in folders for file in folder.iterdir() if file.is_file()}
+
+
+def written_aside(name: str) -> bool:
+    """Whether it is not yet at its final name, so that a kill may leave half of it."""
+    return any(part.startswith(".") for part in Path(name).parts[1:])
 
 
 def workers_in(folder: Path) -> list[int]:
@@ -277,7 +282,7 @@ def told(case: str) -> Iterator[None]:
     """Names the case whose check fails."""
     try:
         yield
-    except AssertionError as error:
+    except Exception as error:
         error.add_note(case)
         raise
 
