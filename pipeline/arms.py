@@ -16,31 +16,45 @@ from oneshot.resampling import Correct
 from oneshot.space import Architecture
 from oneshot.statistics import Vector
 from oneshot.supernet import SuperNet
-from oneshot.tables import read_csv
+from oneshot.tables import of_one_run, read_csv
 from pipeline.context import Context
+from pipeline.layout import address
 from pipeline.weights import load_standalone, load_supernet
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def measure_arms(context: Context, machine: Machine) -> Arms:
+    on_validation = found_on_validation(context)
     training, _ = load_split(context.dataset_folder, context.dataset, context.training_size, machine.device)
     test = load_test(context.dataset_folder, like=training).to(machine.device)
     by_seed = [_predict_arms(context, seed, training, test, machine) for seed in context.study.seeds]
     correct = {arm: numpy.stack([each[arm] for each in by_seed]) for arm in by_seed[0]}
-    oneshot, standalone = read_csv(context.paths.oneshot), read_csv(context.paths.standalone_curves)
-    last = max(int(row["epoch"]) for row in standalone)
     return Arms(
         oneshot=correct["oneshot"],
         inherited=correct["inherited"],
         finetuned=correct.get("finetuned"),
         standalone=correct["standalone"],
-        oneshot_validation=_column(context, oneshot, "val_accuracy"),
-        inherited_validation=_column(context, oneshot, "val_accuracy_inherited"),
-        standalone_validation=_column(context, _of_epoch(standalone, last), "val_accuracy"),
-        first_epoch_validation=_column(context, _of_epoch(standalone, 1), "val_accuracy"),
-        divergence=_column(context, oneshot, "kl_to_reference"),
+        **on_validation,
     )
+
+
+def found_on_validation(context: Context) -> dict[str, Vector]:
+    """What the stages before found, by field of Arms. Raises OneshotError: 66 if a table is missing, 65 if it is not
+    of this study."""
+    oneshot, standalone = read_csv(context.paths.oneshot), read_csv(context.paths.standalone_curves)
+    with of_one_run(address("evaluate_subnets", context.key)):
+        found = {
+            "oneshot_validation": _column(context, oneshot, "val_accuracy"),
+            "inherited_validation": _column(context, oneshot, "val_accuracy_inherited"),
+            "divergence": _column(context, oneshot, "kl_to_reference"),
+        }
+    with of_one_run(address("train_standalones", context.key)):
+        last = max(int(row["epoch"]) for row in standalone)
+        return found | {
+            "standalone_validation": _column(context, _of_epoch(standalone, last), "val_accuracy"),
+            "first_epoch_validation": _column(context, _of_epoch(standalone, 1), "val_accuracy"),
+        }
 
 
 def _predict_arms(

@@ -1,5 +1,6 @@
 """Stage compare: one-shot against standalone on the test set, which is opened here, once, for both arms."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy
 import torch
 
 from oneshot.arms import Resampled
-from oneshot.budget import best_epoch_gains, break_even, imbalance, standalone_macs, supernet_macs
+from oneshot.budget import best_epoch_gains, break_even, imbalances, standalone_macs, supernet_macs
 from oneshot.comparison import COLUMNS, summarise, tabulate
 from oneshot.cost import count_macs, count_params
 from oneshot.latency import measure_latency
@@ -18,11 +19,12 @@ from oneshot.report.figures import draw_figures, write_pngs
 from oneshot.report.table import draw_table
 from oneshot.space import architecture_id
 from oneshot.statistics import Vector, plain
-from oneshot.tables import read_csv, read_json, write_csv, write_json
+from oneshot.tables import of_one_run, read_csv, read_json, write_csv, write_json
 from oneshot.training import steps_per_epoch
 from pipeline.arms import measure_arms
 from pipeline.context import Context
 from pipeline.dvcfile import file_md5
+from pipeline.layout import address
 from pipeline.weights import load_standalone
 
 
@@ -52,25 +54,28 @@ def count_costs(context: Context) -> tuple[Vector, Vector]:
 
 def training_cost(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
     """What both arms' training cost in MACs, how evenly the supernet's was dealt, and what best-of-epochs would add."""
-    study, seeds = context.study, len(context.study.seeds)
-    sampling = read_csv(context.paths.supernet_sampling)
+    study, paths = context.study, context.paths
     macs = {row["architecture"]: row["macs"] for row in rows}
     steps = study.standalone.epochs * steps_per_epoch(context.training_size, study.standalone.batch_size)
-    supernet = supernet_macs(sampling, study.supernet.batch_size, macs)
-    standalone = standalone_macs(steps, study.standalone.batch_size, macs, seeds)
-    subnets, standalones = read_csv(context.paths.supernet_curves), read_csv(context.paths.standalone_curves)
-    gains = {
-        "oneshot": best_epoch_gains(subnets, "val_accuracy"),
-        "inherited": best_epoch_gains(subnets, "val_accuracy_inherited"),
-        "standalone": best_epoch_gains(standalones, "val_accuracy"),
-    }
+    standalone = standalone_macs(steps, study.standalone.batch_size, macs, len(study.seeds))
+    sampling, subnets, standalones = map(
+        read_csv, (paths.supernet_sampling, paths.supernet_curves, paths.standalone_curves)
+    )
+    with of_one_run(address("train_supernet", context.key)):
+        supernet = supernet_macs(sampling, study.supernet.batch_size, macs)
+        dealt = imbalances(sampling)
+        gains = {
+            "oneshot": best_epoch_gains(subnets, "val_accuracy"),
+            "inherited": best_epoch_gains(subnets, "val_accuracy_inherited"),
+        }
+    with of_one_run(address("train_standalones", context.key)):
+        gains["standalone"] = best_epoch_gains(standalones, "val_accuracy")
     return {
         "supernet_training_macs": supernet,
         "standalone_training_macs": standalone,
         "supernet_cost_in_standalone_trainings_macs": plain(supernet / (standalone / len(rows))),
         "break_even_architectures_macs": break_even(supernet, standalone, len(rows)),
-        "sampling_imbalance_architectures": imbalance(sampling, architectures=True),
-        "sampling_imbalance_choices": imbalance(sampling, architectures=False),
+        **{f"sampling_imbalance_{name}": value for name, value in dealt.items()},
         **{f"best_epoch_gain_{arm}": plain(numpy.mean(points)) for arm, points in gains.items()},
         "best_epoch_gain_max": plain(max(max(points) for points in gains.values())),
         "finetune_steps": study.compare.finetune_steps,
@@ -80,22 +85,27 @@ def training_cost(context: Context, rows: Sequence[Row]) -> dict[str, Any]:
 def compare_cost(context: Context, machine: Machine) -> dict[str, Any]:
     """Training time of both arms, in core-seconds where they are compared since the arms may use different threads; and
     the latency of every architecture."""
-    supernet, standalone = read_json(context.paths.supernet_timing), read_json(context.paths.standalone_timing)
-    seeds, architectures = len(context.study.seeds), len(context.space.architectures)
-    supernet_core_seconds = supernet["train_seconds"] * supernet["threads"]
-    standalone_core_seconds = standalone["train_seconds"] * standalone["threads"]
-    ratio = supernet_core_seconds / (standalone_core_seconds / architectures)
+    architectures = len(context.space.architectures)
+    supernet = _seconds_and_threads(context, "train_supernet", context.paths.supernet_timing)
+    standalone = _seconds_and_threads(context, "train_standalones", context.paths.standalone_timing)
+    core_seconds, standalone_core_seconds = math.prod(supernet), math.prod(standalone)
     return {
-        "supernet_seconds": supernet["train_seconds"],
-        "supernet_threads": supernet["threads"],
-        "standalone_seconds": standalone["train_seconds"],
-        "standalone_threads": standalone["threads"],
-        "standalone_trainings": architectures * seeds,
-        "supernet_cost_in_standalone_trainings": round(ratio, 3),
-        "break_even_architectures": break_even(supernet_core_seconds, standalone_core_seconds, architectures),
+        "supernet_seconds": supernet[0],
+        "supernet_threads": supernet[1],
+        "standalone_seconds": standalone[0],
+        "standalone_threads": standalone[1],
+        "standalone_trainings": architectures * len(context.study.seeds),
+        "supernet_cost_in_standalone_trainings": round(core_seconds / (standalone_core_seconds / architectures), 3),
+        "break_even_architectures": break_even(core_seconds, standalone_core_seconds, architectures),
         **machine.describe(),
         "latency": _latencies(context, machine),
     }
+
+
+def _seconds_and_threads(context: Context, stage: str, timing: Path) -> tuple[float, int]:
+    content = read_json(timing)
+    with of_one_run(address(stage, context.key)):
+        return float(content["train_seconds"]), int(content["threads"])
 
 
 def _latencies(context: Context, machine: Machine) -> dict[str, Any]:

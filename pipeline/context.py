@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from oneshot.machine import Machine
 from oneshot.params import Dataset, Params, Study
 from oneshot.space import SearchSpace, architecture_id
-from pipeline.layout import Layout, StudyLayout
+from pipeline.layout import Layout, StudyLayout, address
 
 if TYPE_CHECKING:  # stages that train nothing need not depend on it
     from oneshot.jobs import Listener
@@ -25,8 +25,7 @@ class Context:
 
     @property
     def address(self) -> str:
-        """As DVC names the stage."""
-        return f"{self.stage}@{self.key}"
+        return address(self.stage, self.key)
 
     @property
     def study(self) -> Study:

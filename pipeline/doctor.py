@@ -24,8 +24,8 @@ from oneshot.tracking import SERVER, newest_schema
 from pipeline.differences import changed_params
 from pipeline.dvcfile import CODE
 from pipeline.installation import code_faults, package_faults, some, tool_faults
-from pipeline.layout import Layout
-from pipeline.lockfile import Locked, address, built_stages, content_md5, read_lock
+from pipeline.layout import Layout, address
+from pipeline.lockfile import Locked, built_stages, content_md5, read_lock
 
 MEGABYTE = 1 << 20
 FREE_MEGABYTES = 1024

@@ -7,6 +7,11 @@ from pathlib import Path
 from oneshot.errors import MISSING_INPUT, OneshotError
 
 
+def address(stage: str, key: str) -> str:
+    """DVC's name of a stage for a study or dataset; `report` is one for all."""
+    return f"{stage}@{key}" if key else stage
+
+
 @dataclass(frozen=True)
 class StudyLayout:
     folder: Path

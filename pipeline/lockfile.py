@@ -13,7 +13,7 @@ from oneshot.documents import load_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, OneshotError
 from oneshot.params import Params
 from pipeline.dvcfile import file_md5
-from pipeline.layout import Layout
+from pipeline.layout import Layout, address
 
 LOCK_LIMIT = 1 << 24
 STUDY_STAGES = ("train_supernet", "evaluate_subnets", "train_standalones", "compare")
@@ -26,11 +26,6 @@ class Locked:
     deps: Mapping[str, str]
     outs: Mapping[str, str]
     params: Mapping[str, Any]
-
-
-def address(stage: str, key: str) -> str:
-    """DVC's name of a stage for a study or dataset; `report` is one for all."""
-    return f"{stage}@{key}" if key else stage
 
 
 def built_stages(params: Params) -> list[tuple[str, str]]:

@@ -6,9 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oneshot.params import load_params
-from oneshot.tables import read_csv, read_json
+from oneshot.tables import of_one_run, read_csv, read_json
 from pipeline.layout import Layout, StudyLayout
-from pipeline.units import of_one_run
 
 COLUMNS = (
     "architecture",

@@ -11,8 +11,8 @@ from oneshot.errors import UNAVAILABLE, OneshotError
 from oneshot.params import Params, load_params
 from oneshot.tracking import Tracker
 from pipeline.dvcfile import CODE, file_md5
-from pipeline.layout import Layout
-from pipeline.lockfile import Locked, address, built_stages, is_kept_in_cache, read_lock
+from pipeline.layout import Layout, address
+from pipeline.lockfile import Locked, built_stages, is_kept_in_cache, read_lock
 from pipeline.origin import ORIGIN, has_died, origin
 from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
 from pipeline.units import DOWNLOADS, PAGES, Record

@@ -24,7 +24,7 @@ from pipeline.identity import stage_identity
 from pipeline.timing import timing
 
 CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy", "val_accuracy_inherited")
-SAMPLING_COLUMNS = ("seed", "epoch", "kind", "name", "trained")
+SAMPLING_COLUMNS = ("seed", "epoch", "kind", "name", "trained", "imbalance")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ dvc.lock: both give the same units.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -17,14 +16,12 @@ from pydantic import TypeAdapter
 from oneshot.blocks import AnyLayer
 from oneshot.catalog import CATALOG
 from oneshot.cost import count_macs, count_params
-from oneshot.errors import BAD_DATA, OneshotError
 from oneshot.params import INPUT_SHAPE
 from oneshot.space import SearchSpace, architecture_id
-from oneshot.tables import read_csv, read_json
+from oneshot.tables import of_one_run, read_csv, read_json
 from oneshot.tracking import Dataset, Unit
 from pipeline.dvcfile import file_md5
-from pipeline.layout import Layout, StudyLayout
-from pipeline.lockfile import address
+from pipeline.layout import Layout, StudyLayout, address
 
 DOWNLOADS, PAGES = "data_download", "report_page"  # with an underscore: no study can have such a name
 Rows = Sequence[Mapping[str, Any]]
@@ -95,20 +92,6 @@ def read_units(layout: Layout, record: Record) -> list[Unit]:
         return [_page(layout, record)]
     with of_one_run(record.address):
         return list(readers[record.stage](layout.study(record.key), record))
-
-
-@contextmanager
-def of_one_run(address: str) -> Iterator[None]:
-    """Raises OneshotError (65) where files of results lack what their stage writes."""
-    try:
-        yield
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        lack = f"{type(error).__name__} {error}"[:60]
-        raise OneshotError(
-            f"{address}: its results are damaged ({lack}); they must be as the stage wrote them; restore them from "
-            f"git, or run `dvc repro -f {address}`",
-            BAD_DATA,
-        ) from None
 
 
 def run_name(stage: str, job: str) -> str:

@@ -18,10 +18,9 @@ from oneshot.git import GitError, ask_git
 from oneshot.params import load_params
 from oneshot.tables import read_json
 from pipeline.differences import NOTHING, Difference, changed_params, differing, differing_values, leaves
-from pipeline.layout import Layout
+from pipeline.layout import Layout, address
 from pipeline.lockfile import (
     Locked,
-    address,
     built_stages,
     cached_listing,
     content_md5,

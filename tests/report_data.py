@@ -148,7 +148,14 @@ def _curves(names, seeds, epochs, rng, *further):
 def _sampling(space, names, seeds, epochs, rng):
     kinds = {"architecture": names} | {f"block {number}": block for number, block in enumerate(space.blocks, start=1)}
     return [
-        {"seed": seed, "epoch": epoch, "kind": kind, "name": name, "trained": 390 // len(choices) + rng.randint(-1, 1)}
+        {
+            "seed": seed,
+            "epoch": epoch,
+            "kind": kind,
+            "name": name,
+            "trained": 390 // len(choices) + rng.randint(-1, 1),
+            "imbalance": 0.5,
+        }
         for seed in seeds
         for epoch in range(1, epochs + 1)
         for kind, choices in kinds.items()

@@ -23,7 +23,13 @@ from oneshot import sources, writer
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
 from oneshot.cli import STAGES, main
 from oneshot.documents import load_document, write_document
-from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, UNAVAILABLE, USAGE
+from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, UNAVAILABLE, USAGE, OneshotError
+from oneshot.machine import Machine
+from oneshot.params import load_params
+from pipeline.arms import found_on_validation
+from pipeline.compare import compare_cost, training_cost
+from pipeline.context import Context
+from pipeline.layout import Layout
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = (ROOT / "params.yaml").read_text()
@@ -631,6 +637,42 @@ def test_damaged_results_are_not_shown_as_if_they_were_whole(results, file, cont
     lines = error_lines(CliRunner().invoke(main, ["show", "--markdown"]), BAD_DATA)
 
     assert len(lines) == 1 and "dvc repro" in lines[0]
+
+
+TABLES = {
+    "oneshot.csv": found_on_validation,
+    "standalone_curves.csv": found_on_validation,
+    "supernet/curves.csv": lambda context: training_cost(context, ROWS),
+    "supernet/sampling.csv": lambda context: training_cost(context, ROWS),
+    "supernet/timing.json": lambda context: compare_cost(context, Machine("cpu", "fp32", 1)),
+    "standalone_timing.json": lambda context: compare_cost(context, Machine("cpu", "fp32", 1)),
+}
+ROWS = [{"architecture": f"{first}-{second}", "macs": 1} for first in (1, 2, 3) for second in (1, 2, 3)]
+
+
+def without_lines(text):
+    return text.splitlines()[0] + "\n"
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("val_accuracy", "accuracy").replace("trained", "dealt").replace("threads", "cores"),
+        lambda text: "{}" if text.startswith("{") else without_lines(text),
+        lambda text: text.replace("0", "none"),
+    ],
+    ids=["renamed", "emptied", "no numbers"],
+)
+def test_comparing_refuses_a_table_that_is_not_as_its_stage_wrote_it(results, name, damage):
+    layout = Layout.find()
+    context = Context("compare", "depths", load_params(layout.params), layout, None)
+    path = results / name
+    path.write_text(damage(path.read_text()))
+
+    with pytest.raises(OneshotError, match=r"damaged.*dvc repro") as error:
+        TABLES[name](context)
+    assert error.value.exit_code == BAD_DATA
 
 
 def test_markup_in_results_is_shown_not_obeyed(results):

@@ -2,11 +2,14 @@
 
 import pytest
 
-from oneshot.budget import best_epoch_gains, break_even, imbalance, standalone_macs, supernet_macs
+from oneshot.budget import best_epoch_gains, break_even, imbalances, standalone_macs, supernet_macs
 
 
-def ledger(counts, kind="architecture", seed="0"):
-    return [{"seed": seed, "epoch": "1", "kind": kind, "name": name, "trained": str(n)} for name, n in counts.items()]
+def ledger(counts, kind="architecture", seed="0", imbalance=0):
+    return [
+        {"seed": seed, "epoch": "1", "kind": kind, "name": name, "trained": str(n), "imbalance": str(imbalance)}
+        for name, n in counts.items()
+    ]
 
 
 MACS = {"1": 10, "2": 30}
@@ -24,20 +27,19 @@ def test_break_even_is_the_first_number_at_which_the_supernet_is_cheaper(superne
     assert supernet < expected * 10 and supernet >= (expected - 1) * 10
 
 
-def test_imbalance_is_over_the_whole_training_and_the_worst_block():
+def test_imbalance_is_of_the_worst_block_over_the_whole_training_and_of_the_worst_epoch():
     rows = [
-        *ledger({"1": 1, "2": 3}),
-        *ledger({"1": 3, "2": 1}),
+        *ledger({"1": 1, "2": 3}, imbalance=100),
+        *ledger({"1": 3, "2": 1}, imbalance=100),
         *ledger({"a": 10, "b": 10}, kind="block 1"),
-        *ledger({"a": 5, "b": 15}, kind="block 2"),
+        *ledger({"a": 5, "b": 15}, kind="block 2", imbalance=7),
     ]
-    assert imbalance(rows, architectures=True) == 0
-    assert imbalance(rows, architectures=False) == pytest.approx(100)
+    assert imbalances(rows) == {"architectures": 0, "architectures_epoch": 100, "choices": 100, "choices_epoch": 7}
 
 
 def test_seeds_do_not_make_up_for_each_others_imbalance():
-    rows = [*ledger({"1": 1, "2": 3}, seed="0"), *ledger({"1": 3, "2": 1}, seed="1")]
-    assert imbalance(rows, architectures=True) == pytest.approx(100)
+    rows = [*ledger({"1": 1, "2": 3}, seed="0"), *ledger({"1": 3, "2": 1}, seed="1"), *ledger({"a": 1}, kind="block 1")]
+    assert imbalances(rows)["architectures"] == pytest.approx(100)
 
 
 def test_best_epoch_gains_are_of_each_network_in_points():

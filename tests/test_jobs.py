@@ -9,7 +9,7 @@ from conftest import SPACES, random_examples
 from oneshot.checkpoint import Checkpoints
 from oneshot.curves import follow, mean_loss
 from oneshot.errors import TRAINING, OneshotError
-from oneshot.jobs import RECORD, WEIGHTS, Job, Trained, run_jobs
+from oneshot.jobs import RECORD, WEIGHTS, Job, Trained, makespan, order, run_jobs
 from oneshot.machine import Machine
 from oneshot.params import Recipe, Schedule, Sgd
 from oneshot.space import architecture_id, canonical
@@ -116,6 +116,22 @@ def test_results_do_not_depend_on_workers(beside, tmp_path):
     assert [finished.reused for finished in (*alone, *kept)] == [False, False, True, True]
     assert [(f.weights, f.record["curve"]) for f in alone] == [(f.weights, f.record["curve"]) for f in kept]
     assert (heard.images, heard.epochs) == (listener.images, listener.epochs) == (2 * 2 * 24, 2 * 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("macs", [[1], [5, 5, 5], [47, 45, 42, 37, 35, 32, 27, 25, 22], list(range(1, 30))])
+def test_jobs_go_in_an_order_that_is_done_no_later_than_longest_first(macs, workers):
+    jobs = [dataclasses.replace(make_job(str(number), None), macs=each) for number, each in enumerate(macs)]
+    ordered = order(jobs, workers)
+    longest_first = sorted(jobs, key=lambda job: -job.macs)
+    assert sorted(job.name for job in ordered) == sorted(job.name for job in jobs)
+    assert max(max(macs), sum(macs) / workers) <= makespan(ordered, workers) <= makespan(longest_first, workers)
+
+
+def test_no_process_idles_at_the_end_where_another_order_than_longest_first_avoids_it():
+    jobs = [dataclasses.replace(make_job(str(macs), None), macs=macs) for macs in (47, 45, 42, 37, 35, 32, 27, 25, 22)]
+    assert makespan(sorted(jobs, key=lambda job: -job.macs), 2) == 166
+    assert makespan(order(jobs, 2), 2) == 156  # of 312 in all
 
 
 def test_failing_worker_takes_no_finished_job_with_it(beside):

@@ -131,7 +131,7 @@ def test_of_equal_macs_more_params_are_larger():
 def ledger(name, space, steps, seed=0):
     sampler = build_sampler(name, space, seed)
     entries = list(sampling_ledger(Counter(each for step in steps for each in sampler(step)), space))
-    counts = {(kind, key): trained for kind, key, trained in entries}
+    counts = {(kind, key): trained for kind, key, trained, _ in entries}
     assert len(counts) == len(entries)
     return counts
 
@@ -155,6 +155,13 @@ def test_ledger_counts_what_the_sampler_draws_with_a_row_for_everything(name, st
     found = ledger(name, space, steps)
     assert found == expected
     assert list(found) == list(expected)
+
+
+def test_ledger_says_how_uneven_each_kind_is():
+    space = uneven_space(2, 2)
+    first, second = space.architectures[0], space.architectures[1]  # of the same first choice
+    entries = list(sampling_ledger({first: 1, second: 3}, space))
+    assert {kind: each for kind, _, _, each in entries} == {"architecture": 300, "block 1": 200, "block 2": 100}
 
 
 @pytest.mark.parametrize("name", ["uniform", "cycle"])

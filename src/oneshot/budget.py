@@ -1,10 +1,10 @@
 """What training costs and how it was dealt: MACs of both arms, break-even, balance of the samples, best-of-epochs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oneshot.statistics import plain
+from oneshot.sampling import imbalance
 
 BACKWARD = 2  # the backward pass costs two forward passes: gradients of the inputs and of the weights
 Rows = Sequence[Mapping[str, Any]]
@@ -29,15 +29,18 @@ def break_even(supernet: float, standalones: float, architectures: int) -> int:
     return int(supernet / (standalones / architectures)) + 1
 
 
-def imbalance(sampling: Rows, architectures: bool) -> float:
-    """(most - least) / mean in percent, of how often the architectures, or the choices of a block, were trained over
-    the whole training: the largest over blocks and seeds."""
-    groups: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in sampling:
-        if (row["kind"] == "architecture") == architectures:
-            groups[row["seed"], row["kind"]][row["name"]] += int(row["trained"])
-    counts = [list(group.values()) for group in groups.values()]
-    return plain(max(100 * (max(each) - min(each)) / (sum(each) / len(each)) for each in counts))
+def imbalances(sampling: Rows) -> dict[str, float]:
+    """How unevenly the architectures, and the choices of a block, were trained: over the whole training, and in an
+    epoch (`..._epoch`); the largest over blocks and seeds. sampling: rows of the sampling ledger."""
+    found = {}
+    for name in ("architectures", "choices"):
+        rows = [row for row in sampling if (row["kind"] == "architecture") == (name == "architectures")]
+        totals: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        for row in rows:
+            totals[row["seed"], row["kind"]][row["name"]] += int(row["trained"])
+        found[name] = max(imbalance(counts.values()) for counts in totals.values())
+        found[f"{name}_epoch"] = max(float(row["imbalance"]) for row in rows)
+    return found
 
 
 def best_epoch_gains(curves: Rows, column: str) -> list[float]:

@@ -9,13 +9,15 @@ import functools
 import json
 import multiprocessing
 import os
+import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from heapq import heapreplace
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -27,6 +29,7 @@ from oneshot.errors import PROCESS, OneshotError
 if TYPE_CHECKING:
     from torch import Tensor
 
+SHUFFLES = 500
 WEIGHTS, RECORD = "weights.safetensors", "record"  # a line with its own SHA-256, then JSON
 
 
@@ -120,10 +123,9 @@ def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path,
             listener.finish(kept)
         else:
             missing.setdefault(job.fingerprint, job)
-    # The longest first, so that no process is left alone with it at the end.
-    waiting = sorted(missing.values(), key=lambda job: -job.macs)
-    run = _run_here if min(workers, len(waiting)) <= 1 else _run_in_processes
-    for finished in run(training, waiting, min(workers, len(waiting)), store, listener):
+    workers = min(workers, len(missing))
+    run = _run_here if workers <= 1 else _run_in_processes
+    for finished in run(training, order(missing.values(), workers), workers, store, listener):
         results[finished.job.fingerprint] = finished
         listener.finish(finished)
     # Two jobs may be the same network, as depths 1-2 and 2-1 of adjacent blocks are: it is trained once, for both.
@@ -131,6 +133,23 @@ def run_jobs(training: Training, jobs: Sequence[Job], workers: int, store: Path,
         if job.fingerprint in missing and missing[job.fingerprint] is not job:
             listener.finish(replace(results[job.fingerprint], job=job, reused=True))
     return [replace(results[job.fingerprint], job=job) for job in jobs]
+
+
+def order(jobs: Iterable[Job], workers: int) -> list[Job]:
+    """That in which so many processes are all done soonest, going by MACs: the longest first, or one of many shuffles
+    where that would leave processes idle at the end."""
+    longest_first = sorted(jobs, key=lambda job: -job.macs)
+    numbers = random.Random(0)  # noqa: S311
+    shuffles = (numbers.sample(longest_first, len(longest_first)) for _ in range(SHUFFLES))
+    return min([longest_first, *shuffles], key=lambda order: makespan(order, workers))
+
+
+def makespan(jobs: Sequence[Job], workers: int) -> int:
+    """MACs until the last is done, each begun by the process that is free first."""
+    busy = [0] * max(1, workers)
+    for job in jobs:
+        heapreplace(busy, busy[0] + job.macs)
+    return max(busy)
 
 
 def _run_here(
@@ -178,8 +197,8 @@ def _run_in_processes(
     failures: list[BaseException] = []
     with ProcessPoolExecutor(workers, context, _connect, (messages,)) as pool:
         by_fingerprint = {job.fingerprint: job for job in jobs}
-        pending: set[Future[Finished]] = {pool.submit(_train_in_worker, training, job, store) for job in jobs}
         try:
+            pending: set[Future[Finished]] = {pool.submit(_train_in_worker, training, job, store) for job in jobs}
             while pending:
                 done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 _hear(messages, by_fingerprint, listener)

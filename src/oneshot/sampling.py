@@ -3,7 +3,7 @@
 # ruff: noqa: S311 - draws of architectures, not of secrets
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from math import lcm
 
@@ -74,14 +74,20 @@ def _sandwich(space: SearchSpace, seed: int) -> Sampler:
     return sandwich
 
 
-def sampling_ledger(trained: Mapping[Architecture, int], space: SearchSpace) -> Iterator[tuple[str, str, int]]:
-    """(kind, name, trained): the batches that trained each architecture, then each choice of `block 1`, `block 2`, ...
-    A batch counts for every path that a step runs it through."""
-    for architecture in space.architectures:
-        yield "architecture", architecture_id(architecture), trained.get(architecture, 0)
+def sampling_ledger(trained: Mapping[Architecture, int], space: SearchSpace) -> Iterator[tuple[str, str, int, float]]:
+    """(kind, name, trained, imbalance): the batches that trained each architecture, then each choice of `block 1`,
+    `block 2`, ..., and the imbalance of its kind. A batch counts for every path that a step runs it through."""
+    counts = {"architecture": {architecture_id(each): trained.get(each, 0) for each in space.architectures}}
     for block, choices in enumerate(space.blocks):
-        of_choice = Counter[str]()
+        of_choice = Counter[str](dict.fromkeys(choices, 0))
         for architecture, count in trained.items():
             of_choice[architecture[block]] += count
-        for choice in choices:
-            yield f"block {block + 1}", choice, of_choice[choice]
+        counts[f"block {block + 1}"] = of_choice
+    for kind, of_kind in counts.items():
+        for name, count in of_kind.items():
+            yield kind, name, count, imbalance(of_kind.values())
+
+
+def imbalance(counts: Collection[int]) -> float:
+    """(most - least) / mean, in percent; 0 where nothing was counted."""
+    return round(100 * (max(counts) - min(counts)) * len(counts) / max(1, sum(counts)), 3)

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,6 +49,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _damaged(path, "it must be a mapping")
     return content
+
+
+@contextmanager
+def of_one_run(address: str) -> Iterator[None]:
+    """Raises OneshotError (65) where files of results lack what their stage writes."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        lack = f"{type(error).__name__} {error}"[:60]
+        raise OneshotError(
+            f"{address}: its results are damaged ({lack}); they must be as the stage wrote them; restore them from "
+            f"git, or run `dvc repro -f {address}`",
+            BAD_DATA,
+        ) from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
