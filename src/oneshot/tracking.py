@@ -116,6 +116,10 @@ def load_library() -> type["MlflowClient"]:
     _hide_credentials()
     from mlflow import MlflowClient
 
+    if not os.environ.get(SERVER):
+        # Else the first call does, for another second, when a stage may have nothing left to do but wait for it.
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return MlflowClient
