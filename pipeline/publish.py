@@ -12,10 +12,7 @@ from pipeline.differences import param_at
 from pipeline.dvcfile import code_hashes, read_stage
 from pipeline.layout import Layout
 from pipeline.origin import ORIGIN, origin
-from pipeline.units import Record, curve_point, read_units, run_name, run_tags, test_accuracies
-
-COMPARED = ("evaluate_subnets", "train_standalones")
-
+from pipeline.units import ARMS, Record, compared_metrics, curve_point, read_units, run_name, run_tags
 
 Address = tuple[str, str]
 """A job and its seed."""
@@ -53,13 +50,13 @@ class StageRuns:
         layout, record = self._layout, self._record
         for _ in publish(self._tracker, layout, record, self._runs):
             yield
-        for stage in COMPARED if record.stage == "compare" else ():
+        for stage in ARMS.values() if record.stage == "compare" else ():
             networks = []
             of_stage = record_of_run(layout, stage, record.key, record.dataset)
             for published in publish(self._tracker, layout, of_stage):
                 networks.append(published)
                 yield
-            yield from log_test_accuracies(self._tracker, layout, record.key, networks)
+            yield from log_compared(self._tracker, layout, record.key, networks)
 
     def end(self, status: str) -> None:
         """The stage came to no end: `status` is FAILED or KILLED."""
@@ -130,13 +127,11 @@ def publish(
             yield Published(run_id, unit, made)
 
 
-def log_test_accuracies(tracker: Tracker, layout: Layout, study: str, networks: Sequence[Published]) -> Iterator[None]:
-    """What only `compare` knows, into the runs of the subnets and standalones, in steps. Its table holds means over
-    seeds, so with several seeds there is no figure of one run's own."""
-    if len({network.unit.params["seed"] for network in networks}) != 1:
-        return
-    accuracies = test_accuracies(layout.study(study))
+def log_compared(tracker: Tracker, layout: Layout, study: str, networks: Sequence[Published]) -> Iterator[None]:
+    """What only `compare` knows, into the runs of the subnets and standalones that it compared, in steps."""
+    seeds = {network.unit.params["seed"] for network in networks}
+    found = compared_metrics(layout.study(study), one_seed=len(seeds) == 1)
     for network in networks:
-        accuracy = accuracies[network.unit.params["stage"]][network.unit.params["architecture"]]
-        tracker.log_final(network.run_id, {"test/accuracy": accuracy})
+        params = network.unit.params
+        tracker.log_final(network.run_id, found[params["stage"]][params["architecture"]])
         yield

@@ -14,8 +14,8 @@ from pipeline.dvcfile import CODE, file_md5
 from pipeline.layout import Layout, address
 from pipeline.lockfile import Locked, built_stages, is_kept_in_cache, read_lock
 from pipeline.origin import ORIGIN, has_died, origin
-from pipeline.publish import COMPARED, Published, log_test_accuracies, publish
-from pipeline.units import DOWNLOADS, PAGES, Record
+from pipeline.publish import Published, log_compared, publish
+from pipeline.units import ARMS, DOWNLOADS, PAGES, Record
 
 
 def run(warn: Callable[[str], None]) -> str:
@@ -25,18 +25,18 @@ def run(warn: Callable[[str], None]) -> str:
     tracker = Tracker(layout.home, {ORIGIN: origin(layout, "sync")})
     current: dict[str, set[str]] = defaultdict(set)
     counts: Counter[bool] = Counter()
-    networks: dict[str, list[list[Published]]] = defaultdict(list)
+    networks: dict[str, list[tuple[Locked, list[Published]]]] = defaultdict(list)
     for stage, key, locked in _entries(layout, params, warn):
         published = list(publish(tracker, layout, _record(stage, key, locked), restored=True))
         for each in published:
             current[each.unit.experiment].add(each.run_id)
             counts[each.made] += 1
             tracker.tag(each.run_id, _lock_tags(locked))
-        if stage in COMPARED:
-            networks[key].append(published)
+        if stage in ARMS.values():
+            networks[key].append((locked, published))
         elif stage == "compare":
-            for trained in networks[key]:
-                deque(log_test_accuracies(tracker, layout, key, trained), maxlen=0)
+            for trained in [each for made, each in networks[key] if _was_compared(made, locked)]:
+                deque(log_compared(tracker, layout, key, trained), maxlen=0)
     # Also where nothing is current any more: in studies that `run` no longer names.
     dead = 0
     for experiment in (*params.studies, DOWNLOADS, PAGES):
@@ -70,6 +70,11 @@ def _record(stage: str, key: str, locked: Locked) -> Record:
     dataset = next((path.split("/")[1] for path in locked.deps if path.startswith("data/")), key)
     code = {path: md5 for path, md5 in sorted(locked.deps.items()) if path.endswith(CODE)}
     return Record(stage, key, dataset, locked.params, code)
+
+
+def _was_compared(trained: Locked, compare: Locked) -> bool:
+    """Not if it was made again since."""
+    return all(compare.deps.get(path, md5) == md5 for path, md5 in trained.outs.items())
 
 
 def _lock_tags(locked: Locked) -> dict[str, str]:

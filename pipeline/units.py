@@ -24,6 +24,12 @@ from pipeline.dvcfile import file_md5
 from pipeline.layout import Layout, StudyLayout, address
 
 DOWNLOADS, PAGES = "data_download", "report_page"  # with an underscore: no study can have such a name
+ARMS = {"oneshot": "evaluate_subnets", "standalone": "train_standalones"}
+"""Stages that make what is compared, by the arm's name in the columns of comparison.csv."""
+SHOWN_BEFORE = (
+    *("architecture", "params", "macs", "kl_to_reference"),
+    *("oneshot_val_accuracy", "standalone_val_accuracy"),  # the curves end there
+)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -104,12 +110,29 @@ def run_tags(stage: str, study: str, job: str, seed: int | str) -> dict[str, str
     return {"stage": stage, "study": study, "architecture": job, "seed": str(seed), "dvc.stage": address(stage, study)}
 
 
-def test_accuracies(paths: StudyLayout) -> dict[str, dict[str, float]]:
-    """By stage that made the network, then architecture."""
-    columns = {"evaluate_subnets": "oneshot_test_accuracy", "train_standalones": "standalone_test_accuracy"}
-    rows = read_csv(paths.comparison_table)
+def compared_metrics(paths: StudyLayout, one_seed: bool) -> dict[str, dict[str, dict[str, float]]]:
+    """What only `compare` knows of an architecture, by stage that made the network, then architecture. Its table holds
+    means over seeds: unless there was one, accuracies are left out, since they are of no single network."""
+    found: dict[str, dict[str, dict[str, float]]] = {stage: {} for stage in ARMS.values()}
     with of_one_run(f"compare@{paths.folder.name}"):
-        return {stage: {row["architecture"]: float(row[column]) for row in rows} for stage, column in columns.items()}
+        latencies = {row["architecture"]: row for row in read_json(paths.timing)["latency"]["architectures"]}
+        for row in read_csv(paths.comparison_table):
+            name = row["architecture"]
+            latency = {f"cost/latency_{key}": float(latencies[name][key]) for key in ("p50_ms", "p95_ms")}
+            columns = [column for column, cell in row.items() if cell and column not in SHOWN_BEFORE]
+            placed = {_place(each): float(row[each]) for each in columns if one_seed or "accuracy" not in each}
+            for stage, networks in found.items():
+                networks[name] = latency | {metric: value for (of, metric), value in placed.items() if of == stage}
+    return found
+
+
+def _place(column: str) -> tuple[str, str]:
+    """Stage and metric of a column of comparison.csv: `oneshot_test_accuracy_low` is `test/accuracy_low` of a subnet,
+    `gap_batch_norm` its `gap/batch_norm`."""
+    arm, _, measure = column.partition("_")
+    stage, measure = (ARMS[arm], measure) if arm in ARMS else (ARMS["oneshot"], column)
+    group, _, name = measure.partition("_")
+    return stage, f"{group}/{name or 'value'}"
 
 
 def _unit(record: Record, job: str, seed: int | str, tags: Mapping[str, str] | None = None, **content: Any) -> Unit:
@@ -215,9 +238,22 @@ def _comparison(paths: StudyLayout, record: Record) -> Iterator[Unit]:
         "comparison",
         "all",
         tags={"verdict": summary["verdict"]},
-        metrics={f"compare/{key}": float(value) for key, value in summary.items() if isinstance(value, int | float)},
+        metrics=dict(_numbers("compare", summary)),
         artifacts=[(paths.figures, "figures"), *((file, "") for file in files)],
     )
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Every number in it by its keys, and in a list of predictors by the predictor's name. Lists of architectures are
+    left out: what is of one architecture is shown by that one's runs."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers(f"{name}/{key}", item)
+    elif isinstance(value, list):
+        for row in value:
+            yield from _numbers(f"{name}/{row['predictor']}", row) if "predictor" in row else ()
+    elif isinstance(value, int | float):
+        yield name, float(value)
 
 
 def _grouped(rows: Rows, *columns: str) -> Iterator[tuple[tuple[str, ...], list[Mapping[str, str]]]]:

@@ -501,6 +501,15 @@ def test_browser_never_scrolls_the_page_sideways(browser, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_browser_shows_the_first_table_whole_on_a_laptop(browser):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    hidden = "const box = document.querySelector('main .scroll'); return box.scrollWidth - box.clientWidth"
+
+    assert browser.execute_script(hidden) == 0
+
+
 def test_browser_shows_the_page_dark_where_that_is_preferred(browser):
     looks = (
         "return [getComputedStyle(document.body).backgroundColor,"

@@ -1,10 +1,12 @@
 """MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +21,10 @@ from project import BIN, ENVIRONMENT, Project
 from servers import bad_server
 
 from oneshot.documents import load_document, write_document
+from oneshot.tables import read_csv
 from oneshot.tracking import PATIENCE, Tracker, Unit, load_library
+from pipeline.layout import StudyLayout
+from pipeline.units import compared_metrics
 
 UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
 NETWORKS = {"kernels-sum": 4, "depths": 9}
@@ -66,6 +71,44 @@ def test_a_standalone_and_its_subnet_show_the_same_keys(finished_project: Projec
     assert [file.path for file in client(folder).list_artifacts(standalone.info.run_id, "weights")] == [
         "weights/0.safetensors"
     ]
+
+
+def numbers(value: object) -> list[float]:
+    """All that a JSON document holds."""
+    if isinstance(value, dict | list):
+        return [number for item in (value.values() if isinstance(value, dict) else value) for number in numbers(item)]
+    return [float(value)] if isinstance(value, int | float) else []
+
+
+def test_every_number_of_the_comparison_is_a_metric(finished_project: Project) -> None:
+    results = finished_project.folder / "results/depths"
+    summary, timing = (json.loads((results / name).read_text()) for name in ("comparison.json", "timing.json"))
+    latencies = timing["latency"].pop("architectures")
+    (comparison,) = runs(finished_project.folder, "depths", "tags.stage = 'compare'")
+
+    assert sorted(comparison.data.metrics.values()) == sorted(numbers([summary, timing]))
+    assert "compare/rankings/params/kendall_tau" in comparison.data.metrics
+    for row, latency in zip(read_csv(results / "comparison.csv"), latencies, strict=True):
+        name = row.pop("architecture")
+        networks = runs(finished_project.folder, "depths", f"params.architecture = '{name}'")
+        shown = {round(value, 6) for network in networks for value in network.data.metrics.values()}
+        assert {round(float(cell), 6) for cell in row.values() if cell} <= shown
+        assert all({latency["p50_ms"], latency["p95_ms"]} <= set(each.data.metrics.values()) for each in networks)
+
+
+@pytest.mark.parametrize("stage", ["evaluate_subnets", "train_standalones"])
+def test_the_networks_of_a_stage_have_the_same_keys(finished_project: Project, stage: str) -> None:
+    found = [run for study in NETWORKS for run in runs(finished_project.folder, study, f"tags.stage = '{stage}'")]
+
+    assert len({frozenset(run.data.metrics) for run in found}) == 1
+
+
+def test_a_mean_over_seeds_is_shown_as_no_networks_accuracy(finished_project: Project) -> None:
+    paths = StudyLayout(finished_project.folder / "results/depths")
+    alone, several = (compared_metrics(paths, one_seed)["evaluate_subnets"]["1-3"] for one_seed in (True, False))
+
+    assert {name.partition("/")[0] for name in alone.keys() - several.keys()} == {"test"}
+    assert {"gap/batch_norm", "tier/value", "cost/latency_p50_ms"} <= several.keys()
 
 
 def test_a_download_logs_the_four_digests(finished_project: Project) -> None:
@@ -117,6 +160,32 @@ def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -
     write_document(project.folder / "dvc.lock", lock)
 
     assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
+
+
+def test_sync_fills_up_a_database_that_knew_less_once(project: Project) -> None:
+    before = {run.data.tags["oneshot.key"]: run.data.metrics for run in runs(project.folder, "depths")}
+    with contextlib.closing(sqlite3.connect(project.folder / "mlflow.db")) as database, database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"DELETE FROM {table} WHERE key GLOB 'gap/*' OR key GLOB 'compare/rankings/*'")  # noqa: S608
+        database.execute(
+            "UPDATE tags SET value = 'other' WHERE key = 'oneshot.key' AND run_uuid IN "
+            "(SELECT run_uuid FROM tags WHERE key = 'stage' AND value = 'compare')"
+        )
+
+    assert "30 runs were there, 2 were made" in project.run("oneshot", "sync").output
+    assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
+    current = runs(project.folder, "depths", "tags.current = 'true'")
+    assert {run.data.tags["oneshot.key"]: run.data.metrics for run in current} == before
+
+
+def test_sync_shows_nothing_of_an_older_comparison_in_new_runs(project: Project) -> None:
+    project.edit("studies.kernels-sum.standalone.epochs", 2)
+    project.repro("train_standalones@kernels-sum")
+    assert project.run("oneshot", "sync").code == 0
+
+    current = runs(project.folder, "kernels-sum", "tags.current = 'true'")
+    by_stage = {run.data.tags["stage"]: "test/accuracy" in run.data.metrics for run in current}
+    assert by_stage["train_standalones"] is False and by_stage["evaluate_subnets"] is True
 
 
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("hangs", "dribbles")]

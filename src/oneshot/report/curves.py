@@ -31,8 +31,8 @@ def draw_curves(study: str, space: SearchSpace, supernet: Rows, standalone: Rows
 
 
 def _settled(*arms: Rows) -> tuple[float, float]:
-    """Limits of what the last half of the epochs reaches. The first ones of a supernet are far below: they would press
-    what matters into a line."""
+    """Limits of what the last half of the epochs reaches. The first ones may be far below: they would press what
+    matters into a line."""
     late = []
     for rows in arms:
         last = max((int(row["epoch"]) for row in rows), default=0)
