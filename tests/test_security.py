@@ -316,7 +316,9 @@ BAD_ADDRESSES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["refuses", "hangs", "fails", "babbles", "rejects", "echoes", *BAD_ADDRESSES])
+@pytest.mark.parametrize(
+    "kind", ["refuses", "hangs", "fails", "babbles", "rejects", "redirects", "echoes", *BAD_ADDRESSES]
+)
 def test_no_warning_has_a_secret_whatever_a_server_answers(
     tmp_path: Path,
     planted: None,

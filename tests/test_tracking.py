@@ -1,4 +1,4 @@
-"""MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
+"""MLflow shows what the files hold, however it came to be asked."""
 
 import contextlib
 import multiprocessing
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -16,10 +15,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
-from servers import bad_server
 
 from oneshot.documents import load_document, write_document
-from oneshot.tracking import PATIENCE, Tracker, Unit, load_library
+from oneshot.tracking import Tracker, Unit, load_library
 
 UNIT = Unit("depths", "standalone 1-1", {"stage": "train_standalones"}, {"lr": "0.1"}, [{"val/accuracy": 0.5}])
 NETWORKS = {"kernels-sum": 4, "depths": 9}
@@ -117,41 +115,6 @@ def test_sync_passes_over_what_dvc_lock_has_kept_of_the_past(project: Project) -
     write_document(project.folder / "dvc.lock", lock)
 
     assert "32 runs were there, 0 were made" in project.run("oneshot", "sync").output
-
-
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("hangs", "dribbles")]
-
-
-@pytest.fixture(params=["refuses", "fails", "babbles", *SLOW])
-def server_address(request: pytest.FixtureRequest) -> Iterator[str]:
-    with bad_server(request.param) as address:
-        yield f"http://{address}"
-
-
-def test_a_bad_server_costs_one_warning_and_seconds(project: Project, server_address: str) -> None:
-    project.edit("datasets.mnist.folder", str(project.folder / "data/mnist"))
-    seconds, outcomes = [], []
-    for environment in ({"ONESHOT_TRACKING": "off"}, {"MLFLOW_TRACKING_URI": server_address}):
-        started = time.monotonic()
-        outcomes.append(project.run("oneshot", "download", "--dataset", "mnist", **environment))
-        seconds.append(time.monotonic() - started)
-
-    (warning,) = outcomes[1].output.splitlines()
-    assert [outcome.code for outcome in outcomes] == [0, 0] and outcomes[0].output == ""
-    assert warning.startswith("warning: MLflow: ") and warning.endswith("run `oneshot sync` later")
-    assert seconds[1] < seconds[0] + PATIENCE + 3  # a busy machine takes turns
-
-
-def test_training_goes_on_without_the_tracking_server(project: Project) -> None:
-    before = project.outputs()
-    project.forget(".work", "results/kernels-sum/supernet")
-    outcome = project.run(
-        "oneshot", "train_supernet", "--study", "kernels-sum", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
-
-    assert outcome.code == 0
-    assert len([line for line in outcome.output.splitlines() if line.startswith("warning: MLflow")]) == 1
-    assert project.outputs() == before
 
 
 def test_a_stage_that_is_not_tracked_leaves_no_database(project: Project) -> None:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -116,8 +117,8 @@ def load_library() -> type["MlflowClient"]:
     _hide_credentials()
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what fails is told once, by the tracker
     return MlflowClient
 
 
@@ -285,6 +286,7 @@ def create_database(path: Path) -> None:
     """First use, safe against two at once and against an interruption: MLflow's own table creation is neither, and
     leaves a database that fails for ever. So it is made aside, under a lock, and renamed."""
     if path.exists():
+        sqlite3.connect(path).close()  # one that cannot be opened fails here; MLflow would try again for minutes
         return
     from filelock import FileLock
 
