@@ -163,7 +163,7 @@ class Lab:
         pipeline.runner.run_stage, os.fsync = told_begin, told_sync
         plant()
         try:
-            main([stage, "--study", STUDY], prog_name="oneshot")
+            main([stage, "--study", STUDY])
         except SystemExit as end:
             return int(end.code or 0)
         return 0

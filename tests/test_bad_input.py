@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from oneshot import sources, writer
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
-from oneshot.cli import STAGES, main
+from oneshot.commands import STAGES, main
 from oneshot.documents import load_document, write_document
 from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, UNAVAILABLE, USAGE
 

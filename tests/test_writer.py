@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from oneshot.cli import main
+from oneshot.commands import main
 from oneshot.errors import BUSY, OneshotError
 from oneshot.writer import end_with_starter, sole_writer
 from pipeline.layout import Layout
