@@ -33,6 +33,16 @@ def lose(*_, **__):
 oneshot.commands.main = lose
 main()
 """
+INTERRUPTED_END = """
+from oneshot.cli import main
+install, strikes = signal.signal, [int(sys.argv[1])]
+def strike(number, handler):
+    if handler == signal.SIG_IGN and strikes:
+        os.kill(os.getpid(), strikes.pop())
+    install(number, handler)
+signal.signal = strike
+main(["--version"])
+"""
 LATE_INTERRUPTION = """
 import atexit
 from oneshot.cli import main
@@ -60,8 +70,9 @@ def test_interrupted_import_is_the_end(at: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_of_which_a_library_makes_something_else_is_still_one(number: signal.Signals) -> None:
-    check_end(number, *run(LOST_INTERRUPTION, number))
+@pytest.mark.parametrize("program", [LOST_INTERRUPTION, INTERRUPTED_END], ids=["lost in a library", "at the very end"])
+def test_interruption_is_one_whatever_it_meets(number: signal.Signals, program: str) -> None:
+    check_end(number, *run(program, number))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -140,11 +140,9 @@ def test_clean_takes_nothing_from_a_stage_that_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    handler = signal.getsignal(signal.SIGTERM)
     kept = tmp_path / ".work" / "finished"
     with sole_writer(Layout.find().lock(ADDRESS), ADDRESS):
         kept.touch()
         refused = CliRunner().invoke(main, ["clean"])
         assert refused.exit_code == BUSY and ADDRESS in refused.stderr and kept.exists()
     assert CliRunner().invoke(main, ["clean"]).exit_code == 0 and not (tmp_path / ".work").exists()
-    signal.signal(signal.SIGTERM, handler)

@@ -23,14 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise Interruption
 
     try:
-        _hear(interrupt)
-        run(arguments, prog_name="oneshot")
+        try:
+            _hear(interrupt)
+            run(arguments, prog_name="oneshot")
+        finally:
+            _hear(signal.SIG_IGN)  # what was done is done
     except BaseException:
         if not came:
             raise
         # Whatever became of the interruption: a library whose import it ends may say that the import failed.
-    finally:
-        _hear(signal.SIG_IGN)  # what was done is done
     _tell(came[0])
     sys.exit(128 + came[0])
 
