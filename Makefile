@@ -39,7 +39,8 @@ faults: export FAULT_CHECKPOINTS ?= 500
 faults: export FAULT_DAMAGED_TRAININGS ?= 10
 faults: export FAULT_DATASETS ?= 200
 faults: export FAULT_STARTERS ?= 8
-faults: env ## kills, interruptions, damaged files; as many as FAULT_KILLS and so on say, FAULT_SEED for the same again
+faults: export FAULT_TRACKERS ?= 14
+faults: env ## kills, interruptions, damaged files, trackers that fail; as many as FAULT_KILLS and so on say, FAULT_SEED for the same again
 	pytest -m faults
 
 lint: env ## format, lint and types

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -27,6 +28,9 @@ from oneshot.data import Examples
 from oneshot.machine import Machine
 from oneshot.space import SearchSpace
 from oneshot.tracking import create_database
+
+if TYPE_CHECKING:
+    from faults import Lab
 
 INPUT_SHAPE, CLASSES = (1, 8, 8), 4
 
@@ -139,6 +143,14 @@ def empty_database(shared_folder: Path) -> Path:
     """To be copied where a test looks at something else than its creation, which takes seconds."""
     create_database(shared_folder / "mlflow.db")
     return shared_folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> "Lab":
+    """One for all tests of a process; each begins with a reset."""
+    from faults import Lab  # imports all that trains
+
+    return Lab(tmp_path_factory.mktemp("lab"))
 
 
 @pytest.fixture(scope="session")

@@ -143,6 +143,8 @@ class Lab:
     def _be_the_stage(self, stage: str, beats: int, log: Path, plant: Plant) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.stdout = sys.stderr = log.open("w", buffering=1)
+        for descriptor in (1, 2):  # what its own processes say
+            os.dup2(sys.stderr.fileno(), descriptor)
         os.chdir(self.folder)
         for name in ("DVC_STAGE", "DVC_ROOT"):
             os.environ.pop(name, None)
@@ -161,7 +163,7 @@ class Lab:
         pipeline.runner.run_stage, os.fsync = told_begin, told_sync
         plant()
         try:
-            main([stage, "--study", STUDY], prog_name="oneshot")
+            main([stage, "--study", STUDY])
         except SystemExit as end:
             return int(end.code or 0)
         return 0
@@ -204,7 +206,7 @@ class Lab:
         found, expected = self.results(), self.clean[stage]
         assert found.keys() == expected.keys(), f"{found.keys() ^ expected.keys()}"
         assert {name for name in found if found[name] != expected[name]} == set()
-        assert workers_in(self.folder) == []
+        check_nothing_works_in(self.folder)
         assert self._surroundings() == self.outside
 
     def _surroundings(self) -> dict[str, bytes]:
@@ -227,6 +229,16 @@ def workers_in(folder: Path) -> list[int]:
             if here and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
+
+
+def check_nothing_works_in(folder: Path, seconds: float = 30) -> None:
+    """Those that end with the process that started them may take a moment; what is left then is ended."""
+    deadline = time.monotonic() + seconds
+    while (left := workers_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in left:
+        os.kill(process, signal.SIGKILL)
+    assert left == []
 
 
 def kill_at_random(lab: Lab, stage: str, rng: random.Random, plant: Plant = lambda: None) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-STATUS = {"babbles": "200 OK", "fails": "500 Internal Server Error", "rejects": "401 Unauthorized"}
+STATUS = {
+    "babbles": "200 OK",
+    "fails": "500 Internal Server Error",
+    "rejects": "401 Unauthorized",
+    "forbids": "403 Forbidden",
+    "redirects": "302 Found\r\nLocation: /",
+}
 
 
 def _answer(kind: str, connection: socket.socket) -> None:
@@ -72,8 +79,8 @@ class Heard:
 
 
 @contextmanager
-def good_server() -> Iterator[Heard]:
-    """Knows one experiment without runs, and takes whatever is logged."""
+def good_server(answers: int = sys.maxsize) -> Iterator[Heard]:
+    """Knows one experiment without runs, and takes whatever is logged; after so many answers it gives none."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -81,6 +88,8 @@ def good_server() -> Iterator[Heard]:
             heard.logins.add(self.headers["Authorization"])
             del self.headers["Authorization"]
             heard.text.append(f"{self.requestline}\n{self.headers}\n{body!r}")
+            if len(heard.text) > answers:
+                return
             content = json.dumps(ANSWERS.get(self.path.partition("?")[0].partition("/2.0/mlflow/")[2], {})).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))

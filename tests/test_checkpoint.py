@@ -15,8 +15,8 @@ import psutil
 import pytest
 import torch
 
-from oneshot.checkpoint import read_weights, serialise, write_folder, write_whole
-from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, OneshotError
+from oneshot.checkpoint import Checkpoints, read_weights, serialise, write_folder, write_whole
+from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, TRAINING, OneshotError
 from oneshot.state import restore
 
 
@@ -316,6 +316,16 @@ def test_equal_tensors_give_equal_bytes_whatever_their_order_and_layout():
     channels_last = weight.clone(memory_format=torch.channels_last).requires_grad_()
     assert serialise({"bias": bias.clone(), "weight": channels_last}) == first
     assert serialise({"bias": bias, "weight": weight + 1}) != first
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_state_that_is_not_finite_is_not_kept(value, tmp_path):
+    checkpoints = Checkpoints(tmp_path, "f")
+    checkpoints.keep(1, {"weight": torch.ones(2)}, {})
+    with pytest.raises(OneshotError, match="`weight` holds numbers that are not finite") as error:
+        checkpoints.keep(2, {"weight": torch.tensor([1.0, value])}, {})
+    assert error.value.exit_code == TRAINING
+    assert checkpoints.newest(pytest.fail).epoch == 1
 
 
 def test_read_weights_are_those_written(tmp_path):

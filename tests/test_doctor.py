@@ -16,7 +16,7 @@ from project import BIN, Project
 
 from oneshot import machine as machines
 from oneshot.catalog import CATALOG
-from oneshot.cli import WRONG, main
+from oneshot.commands import WRONG, main
 from oneshot.documents import load_document, write_document
 from pipeline import doctor
 

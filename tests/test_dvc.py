@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oneshot.cli import STAGES, main
+from oneshot.commands import STAGES, main
 from oneshot.documents import load_document
 from pipeline.layout import Layout
 

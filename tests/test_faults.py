@@ -57,11 +57,6 @@ PICKLE = b"cos\nsystem\n(S'touch PWNED'\ntR."
 EPOCHS = {"train_supernet": 5, "train_standalones": 3}
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(tmp_path_factory.mktemp("lab"))
-
-
 # Kills and interruptions
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from faults import workers_in
+from faults import check_nothing_works_in
 from project import ENVIRONMENT, ROOT, Project
 
 from oneshot.errors import BUSY
@@ -87,15 +87,6 @@ def lineage(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-def check_nothing_is_left(project: Project) -> None:
-    deadline = time.monotonic() + 30
-    while (left := workers_in(project.folder)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for process in left:
-        os.kill(process, signal.SIGKILL)
-    assert left == []
-
-
 @pytest.mark.parametrize(
     ("victim", "number", "shell"),
     [
@@ -120,7 +111,7 @@ def test_dvc_killed_leaves_no_process_and_goes_on_to_the_bytes_of_the_clean_run(
     process = start(project, shell=shell)
     strike(process, victim, number)
     output = process.communicate(timeout=60)[0]
-    check_nothing_is_left(project)
+    check_nothing_works_in(project.folder)
     assert "Traceback" not in output
     if number != signal.SIGKILL or victim in ("dvc", "shell"):
         assert f"error: ended by {'SIGINT' if number == signal.SIGINT else 'SIGTERM'}; " in output
@@ -130,7 +121,7 @@ def test_dvc_killed_leaves_no_process_and_goes_on_to_the_bytes_of_the_clean_run(
 
     assert kept and outcome.ran == {STAGE}
     assert project.outputs() == expected
-    check_nothing_is_left(project)
+    check_nothing_works_in(project.folder)
     record_property("`dvc`, its shell, its stage or all of them killed", 1)
 
 
@@ -142,7 +133,7 @@ def test_the_runs_of_a_stage_whose_dvc_was_killed_are_killed(project: Project, r
         time.sleep(0.2)
     strike(process, "dvc", signal.SIGKILL)
     process.communicate(timeout=120)
-    check_nothing_is_left(project)
+    check_nothing_works_in(project.folder)
 
     assert "KILLED" in statuses(project) and "RUNNING" not in statuses(project)
     record_property("`dvc`, its shell, its stage or all of them killed", 1)
@@ -178,5 +169,5 @@ def test_one_of_eight_commands_of_a_stage_trains(project: Project, record_proper
 
     assert Counter(starter.returncode for starter in starters) == {BUSY: 7, 143: 1}, said
     assert all(lines[-1].startswith("error: ") for lines in said)
-    check_nothing_is_left(project)
+    check_nothing_works_in(project.folder)
     record_property("one of eight started at once", 8)

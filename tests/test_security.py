@@ -25,7 +25,7 @@ from servers import bad_server, good_server
 from test_report import HOSTILE, Outline, results_of
 
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
-from oneshot.cli import main
+from oneshot.commands import main
 from oneshot.documents import load_document, write_document
 from oneshot.errors import UNAVAILABLE
 from oneshot.params import DatasetName, StudyName, load_params
@@ -316,7 +316,9 @@ BAD_ADDRESSES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["refuses", "hangs", "fails", "babbles", "rejects", "echoes", *BAD_ADDRESSES])
+@pytest.mark.parametrize(
+    "kind", ["refuses", "hangs", "fails", "babbles", "rejects", "redirects", "echoes", *BAD_ADDRESSES]
+)
 def test_no_warning_has_a_secret_whatever_a_server_answers(
     tmp_path: Path,
     planted: None,

@@ -1,4 +1,4 @@
-"""MLflow shows what the files hold, however it came to be asked, and never stops a stage."""
+"""MLflow shows what the files hold, however it came to be asked."""
 
 import contextlib
 import json
@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -18,11 +17,10 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
-from servers import bad_server
 
 from oneshot.documents import load_document, write_document
 from oneshot.tables import read_csv
-from oneshot.tracking import PATIENCE, Tracker, Unit, load_library
+from oneshot.tracking import Tracker, Unit, load_library
 from pipeline.layout import StudyLayout
 from pipeline.units import compared_metrics
 
@@ -186,41 +184,6 @@ def test_sync_shows_nothing_of_an_older_comparison_in_new_runs(project: Project)
     current = runs(project.folder, "kernels-sum", "tags.current = 'true'")
     by_stage = {run.data.tags["stage"]: "test/accuracy" in run.data.metrics for run in current}
     assert by_stage["train_standalones"] is False and by_stage["evaluate_subnets"] is True
-
-
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("hangs", "dribbles")]
-
-
-@pytest.fixture(params=["refuses", "fails", "babbles", *SLOW])
-def server_address(request: pytest.FixtureRequest) -> Iterator[str]:
-    with bad_server(request.param) as address:
-        yield f"http://{address}"
-
-
-def test_a_bad_server_costs_one_warning_and_seconds(project: Project, server_address: str) -> None:
-    project.edit("datasets.mnist.folder", str(project.folder / "data/mnist"))
-    seconds, outcomes = [], []
-    for environment in ({"ONESHOT_TRACKING": "off"}, {"MLFLOW_TRACKING_URI": server_address}):
-        started = time.monotonic()
-        outcomes.append(project.run("oneshot", "download", "--dataset", "mnist", **environment))
-        seconds.append(time.monotonic() - started)
-
-    (warning,) = outcomes[1].output.splitlines()
-    assert [outcome.code for outcome in outcomes] == [0, 0] and outcomes[0].output == ""
-    assert warning.startswith("warning: MLflow: ") and warning.endswith("run `oneshot sync` later")
-    assert seconds[1] < seconds[0] + PATIENCE + 3  # a busy machine takes turns
-
-
-def test_training_goes_on_without_the_tracking_server(project: Project) -> None:
-    before = project.outputs()
-    project.forget(".work", "results/kernels-sum/supernet")
-    outcome = project.run(
-        "oneshot", "train_supernet", "--study", "kernels-sum", MLFLOW_TRACKING_URI="http://127.0.0.1:9"
-    )
-
-    assert outcome.code == 0
-    assert len([line for line in outcome.output.splitlines() if line.startswith("warning: MLflow")]) == 1
-    assert project.outputs() == before
 
 
 def test_a_stage_that_is_not_tracked_leaves_no_database(project: Project) -> None:

@@ -23,7 +23,7 @@ from committed import (
 )
 from project import Project
 
-from oneshot.cli import WRONG, main
+from oneshot.commands import WRONG, main
 from oneshot.documents import load_document, write_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, USAGE
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from oneshot.cli import main
+from oneshot.commands import main
 from oneshot.errors import BUSY, OneshotError
 from oneshot.writer import end_with_starter, sole_writer
 from pipeline.layout import Layout
@@ -140,11 +140,9 @@ def test_clean_takes_nothing_from_a_stage_that_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    handler = signal.getsignal(signal.SIGTERM)
     kept = tmp_path / ".work" / "finished"
     with sole_writer(Layout.find().lock(ADDRESS), ADDRESS):
         kept.touch()
         refused = CliRunner().invoke(main, ["clean"])
         assert refused.exit_code == BUSY and ADDRESS in refused.stderr and kept.exists()
     assert CliRunner().invoke(main, ["clean"]).exit_code == 0 and not (tmp_path / ".work").exists()
-    signal.signal(signal.SIGTERM, handler)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, OneshotError
+from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, TRAINING, OneshotError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,10 +127,17 @@ def _remove(path: Path) -> None:
 
 
 def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
-    """Equal tensors give equal bytes: sorted names, plain layout, no metadata."""
+    """Equal tensors give equal bytes: sorted names, plain layout, no metadata. Raises OneshotError (exit 1) unless all
+    numbers are finite: the last step of an epoch may have ruined what its loss did not show."""
     import safetensors.torch  # imports torch, which takes seconds
 
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    if ruined := [name for name, tensor in plain.items() if not tensor.isfinite().all()]:
+        raise OneshotError(
+            f"`{ruined[0]}` holds numbers that are not finite; no such state is kept; "
+            "lower optimizer.lr or lengthen schedule.warmup in params.yaml",
+            TRAINING,
+        )
     return safetensors.torch.save(plain)
 
 

@@ -1,215 +1,65 @@
-"""The console script `oneshot`: one command per DVC stage, and a few for people.
-
-Thin: parses, calls, and turns failures into lines and exit codes. Imports inside the commands, so that
-`--help` is instant.
-"""
+"""The console script `oneshot`. SIGINT and SIGTERM end it with one error line, whenever they come."""
 
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import Any, NoReturn
-
-import click
-
-from oneshot.errors import IO, USAGE, OneshotError
-
-WRONG = 1  # of verify and doctor
-STAGES = {
-    "download": "Fetch a dataset's four IDX files and verify them.",
-    "train_supernet": "Train the weight-sharing supernet.",
-    "evaluate_subnets": "Score every subnet with inherited weights on the validation split.",
-    "train_standalones": "Train every architecture from scratch.",
-    "compare": "Compare one-shot with standalone on the test set.",
-    "report": "Write the page over all studies of `run`: report/index.html.",
-}
+from collections.abc import Callable, Sequence
 
 
-class ErrorLines(click.Group):
-    """Turns every expected failure into `error: ...` lines on stderr and the documented exit code."""
+class Interruption(BaseException):
+    """By a signal. Not KeyboardInterrupt, of which click makes something else."""
 
-    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ends the process: with 128 and the signal's number if one came, else as the command says."""
+    _hear(_end_at_once)
+    from oneshot.commands import main as run  # the first of the imports that take time
+
+    came: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        came.append(number)
+        _end_workers()
+        raise Interruption
+
+    try:
         try:
-            return super().make_context(*arguments, **named)
-        except click.UsageError as error:
-            _exit_on_usage(error)
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except click.UsageError as error:
-            _exit_on_usage(error)
-        except OneshotError as error:
-            for line in getattr(error, "faults", [str(error)]):
-                click.echo(f"error: {line}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt as interruption:
-            number = signal.Signals(*interruption.args or (signal.SIGINT,))
-            for each in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(each, signal.SIG_IGN)  # another one could not make it end any sooner
-            click.echo(
-                f"error: ended by {number.name}; trainings are kept up to their last whole epoch; "
-                "run `dvc repro` to go on",
-                err=True,
-            )
-            sys.exit(128 + number)
-        except OSError as error:
-            click.echo(
-                f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True
-            )
-            sys.exit(IO)
+            _hear(interrupt)
+            run(arguments, prog_name="oneshot")
+        finally:
+            _hear(signal.SIG_IGN)  # what was done is done
+    except BaseException:
+        if not came:
+            raise
+        # Whatever became of the interruption: a library whose import it ends may say that the import failed.
+    _tell(came[0])
+    sys.exit(128 + came[0])
 
 
-def _exit_on_usage(error: click.UsageError) -> NoReturn:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        raise error
-    command = error.ctx.command_path if error.ctx else "oneshot"
-    click.echo(f"error: {command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
-    sys.exit(USAGE)
-
-
-@click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="oneshot")
-def main() -> None:
-    """One-shot neural architecture search, compared with training every architecture standalone.
-
-    The stages are run by `dvc repro`; run one by hand with --study (download: --dataset).
-    """
+def _hear(handler: Callable[[int, object], None] | signal.Handlers) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a shell
-            signal.signal(number, _interrupt)
-    if "DVC_STAGE" in os.environ:
-        from oneshot.writer import end_with_starter
-
-        # Left alone, it would write beside the stage that the next `dvc repro` starts.
-        end_with_starter("DVC_STAGE")
+            signal.signal(number, handler)
 
 
-def _warn(text: str) -> None:
-    click.echo(text, err=True)
+def _end_at_once(number: int, _: object) -> None:
+    """While nothing is under way."""
+    _tell(number)
+    os._exit(128 + number)
 
 
-def _interrupt(number: int, _: object) -> NoReturn:
-    """Both signals end everything in the same way."""
-    import multiprocessing
-
-    # An executor that is interrupted while it starts its workers would wait for all that they were given. The tracker's
-    # process does not hear this: it has yet to tell of the end.
-    for worker in multiprocessing.active_children():
+def _end_workers() -> None:
+    """An executor that is interrupted while it starts them would wait for all that they were given. The tracker's
+    process does not hear this: it has yet to tell of the end."""
+    # No import here, which may be the one that was interrupted.
+    for worker in getattr(sys.modules.get("multiprocessing.process"), "active_children", tuple)():
         worker.terminate()
-    raise KeyboardInterrupt(number)
 
 
-def _stage_command(name: str, summary: str) -> None:
-    if name == "report":
-
-        @main.command(name, help=summary)
-        def report() -> None:
-            from pipeline.runner import run_stage
-
-            run_stage(name, "", _warn)
-            click.echo("the page is report/index.html")
-
-        return
-    option = "dataset" if name == "download" else "study"
-
-    @main.command(name, help=summary)
-    @click.option(
-        f"--{option}", "key", metavar="NAME", help=f"Which {option} of params.yaml; under DVC the stage says it."
+def _tell(number: int) -> None:
+    print(
+        f"error: ended by {signal.Signals(number).name}; trainings are kept up to their last whole epoch; "
+        "run `dvc repro` to go on",
+        file=sys.stderr,
+        flush=True,
     )
-    def command(key: str | None) -> None:
-        from pipeline.runner import run_stage
-
-        run_stage(name, key or _key_from_dvc(name, option), _warn)
-
-
-def _key_from_dvc(name: str, option: str) -> str:
-    """DVC names the stage it runs, `<stage>@<key>`, so no value from params.yaml reaches a shell."""
-    stage, _, key = os.environ.get("DVC_STAGE", "").partition("@")
-    if stage != name or not key:
-        raise click.UsageError(f"no {option} is named; give --{option} NAME")
-    return key
-
-
-for _name, _summary in STAGES.items():
-    _stage_command(_name, _summary)
-
-
-@main.command()
-def check() -> None:
-    """Validate params.yaml; change nothing."""
-    from oneshot.params import load_params
-    from pipeline.layout import Layout
-
-    params = load_params(Layout.find().params)
-    if params.compute.device != "auto":
-        from oneshot.machine import Machine  # imports torch, which takes seconds
-
-        Machine.resolve(params.compute.device, params.compute.precision, 1)
-    for study, dataset in params.run.items():
-        space = params.studies[study].search_space()
-        click.echo(f"{study}: {len(space.architectures)} architectures on {dataset}")
-
-
-@main.command()
-def sync() -> None:
-    """Make MLflow show every result that dvc.lock names: link runs, and log again those it lacks."""
-    from pipeline.sync import run
-
-    click.echo(run(_warn))
-
-
-@main.command()
-@click.option("--markdown", is_flag=True, help="As the README has them.")
-def show(markdown: bool) -> None:
-    """Print the comparison tables of the studies that `run` names."""
-    from pipeline.show import run
-
-    run(markdown)
-
-
-@main.command()
-def verify() -> None:
-    """Hash all that dvc.lock names: is it what was committed? Exit 1 if not."""
-    from pipeline.verify import run
-
-    sys.exit(0 if run(click.echo) else WRONG)
-
-
-@main.command()
-def doctor() -> None:
-    """Look for what is wrong with this folder and machine, and say how to mend it. Exit 1 if anything is."""
-    from pipeline.doctor import run
-
-    sys.exit(0 if run(click.echo) else WRONG)
-
-
-@main.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--study", "studies", multiple=True, default=("kernels-sum", "depths"), help="Repeat for several.")
-def demo(folder: Path, studies: tuple[str, ...]) -> None:
-    """Copy the project with small params into FOLDER, to be run there with `dvc repro`."""
-    from pipeline.demo import make_small_project
-    from pipeline.layout import Layout
-
-    make_small_project(Layout.find(), folder, studies)
-
-
-@main.command()
-def clean() -> None:
-    """Empty .work/: finished jobs are trained again when they are needed again."""
-    import shutil
-    from contextlib import ExitStack
-
-    from oneshot.writer import sole_writer
-    from pipeline.layout import Layout
-
-    layout = Layout.find()
-    store = layout.store
-    with ExitStack() as locks:
-        for lock in layout.lock("").parent.glob("*.lock"):
-            locks.enter_context(sole_writer(lock, lock.stem))
-        size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-        if store.exists():
-            shutil.rmtree(store)
-    click.echo(f"{store.name}/ is empty; {size / 1e6:.1f} MB are free again")

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -120,8 +121,8 @@ def load_library() -> type["MlflowClient"]:
         # Else the first call does, for another second, when a stage may have nothing left to do but wait for it.
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what fails is told once, by the tracker
     return MlflowClient
 
 
@@ -289,6 +290,7 @@ def create_database(path: Path) -> None:
     """First use, safe against two at once and against an interruption: MLflow's own table creation is neither, and
     leaves a database that fails for ever. So it is made aside, under a lock, and renamed."""
     if path.exists():
+        sqlite3.connect(path).close()  # one that cannot be opened fails here; MLflow would try again for minutes
         return
     from filelock import FileLock
 

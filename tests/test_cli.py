@@ -1,0 +1,80 @@
+"""SIGINT and SIGTERM end the console script with their code and one error line, whenever they come."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from project import ENVIRONMENT, ROOT
+
+START = """
+import collections.abc, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
+"""
+INTERRUPTED_IMPORT = """
+left = int(sys.argv[2])
+def hear(event, _):
+    global left
+    left -= event == "import"
+    if event == "import" and left == 0:
+        os.kill(os.getpid(), int(sys.argv[1]))
+sys.addaudithook(hear)
+from oneshot.cli import main
+main(["check"])
+"""
+LOST_INTERRUPTION = """
+import oneshot.commands
+from oneshot.cli import main
+def lose(*_, **__):
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    except BaseException:
+        raise ImportError("cannot load module more than once")
+oneshot.commands.main = lose
+main()
+"""
+INTERRUPTED_END = """
+from oneshot.cli import main
+install, strikes = signal.signal, [int(sys.argv[1])]
+def strike(number, handler):
+    if handler == signal.SIG_IGN and strikes:
+        os.kill(os.getpid(), strikes.pop())
+    install(number, handler)
+signal.signal = strike
+main(["--version"])
+"""
+LATE_INTERRUPTION = """
+import atexit
+from oneshot.cli import main
+atexit.register(os.kill, os.getpid(), int(sys.argv[1]))
+main(["--version"])
+"""
+
+
+def run(program: str, number: int, *arguments: int) -> tuple[int, str]:
+    command = [sys.executable, "-c", START + program, *map(str, (number, *arguments))]
+    ended = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    return ended.returncode, ended.stderr
+
+
+def check_end(number: signal.Signals, code: int, said: str) -> None:
+    (line,) = said.splitlines()
+    assert line.startswith(f"error: ended by {number.name}; ") and code == 128 + number
+
+
+@pytest.mark.parametrize("at", [3, 20, 60, 100, 140, 180, 220])  # the first two are those of the script
+def test_interrupted_import_is_the_end(at: int) -> None:
+    number = (signal.SIGINT, signal.SIGTERM)[at // 20 % 2]
+
+    check_end(number, *run(INTERRUPTED_IMPORT, number, at))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program", [LOST_INTERRUPTION, INTERRUPTED_END], ids=["lost in a library", "at the very end"])
+def test_interruption_is_one_whatever_it_meets(number: signal.Signals, program: str) -> None:
+    check_end(number, *run(program, number))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_after_the_end_changes_nothing(number: signal.Signals) -> None:
+    assert run(LATE_INTERRUPTION, number) == (0, "")
