@@ -246,6 +246,15 @@ def test_an_interrupted_first_use_breaks_nothing(tmp_path: Path) -> None:
     assert _complete(tmp_path)
 
 
+def test_a_database_that_cannot_be_opened_is_said_to_be_so_at_once(tmp_path: Path) -> None:
+    """MLflow itself tries ten times, for minutes."""
+    (tmp_path / "mlflow.db").mkdir()
+    tracker = Tracker(tmp_path)
+    tracker.complete(UNIT, None)
+
+    assert tracker.failure == "unable to open database file"
+
+
 def test_a_unit_that_is_known_is_linked_not_made_again(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path)
     first = Tracker(tmp_path).complete(UNIT, None)
