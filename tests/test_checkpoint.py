@@ -1,6 +1,7 @@
 """Files are whole or absent, and equal tensors are equal bytes."""
 
 import errno
+import hashlib
 import io
 import itertools
 import json
@@ -13,9 +14,10 @@ import struct
 
 import psutil
 import pytest
+import safetensors.torch
 import torch
 
-from oneshot.checkpoint import Checkpoints, read_weights, serialise, write_folder, write_whole
+from oneshot.checkpoint import MARK, Checkpoints, read_weights, serialise, write_folder, write_whole
 from oneshot.errors import BAD_DATA, IO, MISSING_INPUT, TRAINING, OneshotError
 from oneshot.state import restore
 
@@ -355,8 +357,14 @@ def resident():
 
 def test_weights_that_are_too_large_are_told_by_their_shape_and_never_read(tmp_path):
     size, model = 1 << 30, torch.nn.Linear(2, 2)
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    shape = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}})
+    header = MARK + b"0" * 64 + b'"},' + shape[1:].encode()
     path = sparse(tmp_path / "weights", len(header), header, size)
+    with path.open("r+b") as file:
+        file.seek(8 + len(MARK) + 64)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(8 + len(MARK))
+        file.write(digest.encode())
     before = resident()
     with pytest.raises(ValueError, match="belong to another network"):
         restore(model, read_weights(path))
@@ -366,7 +374,7 @@ def test_weights_that_are_too_large_are_told_by_their_shape_and_never_read(tmp_p
 def test_weights_with_an_endless_header_are_bad_data_and_never_read(tmp_path):
     path = sparse(tmp_path / "weights", 1 << 29, b"{", 1 << 30)
     before = resident()
-    with pytest.raises(OneshotError, match=r"weights: damaged: .*header too large"):
+    with pytest.raises(OneshotError, match=r"weights: damaged: "):
         read_weights(path)
     assert resident() - before < 1 << 27
 
@@ -376,6 +384,35 @@ def test_weights_in_use_do_not_change_with_their_file(tmp_path):
     read = read_weights(tmp_path / "weights")
     write_whole(tmp_path / "weights", serialise({"weight": torch.zeros(1000)}))
     assert torch.equal(read["weight"], torch.ones(1000))
+
+
+def test_any_flipped_bit_of_weights_is_found_before_they_are_parsed(tmp_path, monkeypatch):
+    content = serialise({"weight": torch.ones(3), "bias": torch.zeros(1)})
+    monkeypatch.setattr(safetensors.torch, "load_file", lambda _: pytest.fail("parsed"))
+    message = r"weights: damaged: it(s SHA-256 is \w{64}, not '.{64}'| does not)"
+    for place in range(8, len(content)):  # before that stands the length, which must fit what was hashed
+        (tmp_path / "weights").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(
+            OneshotError, match=r"weights: damaged: it(s SHA-256 is \w{64}, not '.{64}'| does not)"
+        ) as error:
+            read_weights(tmp_path / "weights")
+        assert error.value.exit_code == BAD_DATA
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_weights_whose_header_is_said_to_be_longer_or_shorter_are_bad_data(place, tmp_path):
+    content = serialise({"weight": torch.ones(3)})
+    for bit in range(8):
+        flipped = bytes([content[place] ^ 1 << bit])
+        (tmp_path / "weights").write_bytes(content[:place] + flipped + content[place + 1 :])
+        with pytest.raises(OneshotError, match="weights: damaged") as error:
+            read_weights(tmp_path / "weights")
+        assert error.value.exit_code == BAD_DATA
+
+
+def test_weights_are_read_by_any_reader_of_safetensors(tmp_path):
+    write_whole(tmp_path / "weights", serialise({"weight": torch.ones(3)}))
+    assert torch.equal(safetensors.torch.load_file(tmp_path / "weights")["weight"], torch.ones(3))
 
 
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"not weights" * 9, lambda content: content[:-1]])

@@ -21,6 +21,9 @@ SUFFIX = ".checkpoint"
 KEPT_EPOCHS = 2
 LARGEST = 1 << 32
 """Bytes of a checkpoint; a larger file is no checkpoint."""
+MARK = b'{"__metadata__":{"sha256":"'
+"""How the header of weights begins, behind the eight bytes of its length: then comes the SHA-256, in hexadecimal, of
+all that follows it, so that any reader of safetensors reads them and we can check them first."""
 HASH_LINE = 65
 """Bytes of its first line: the SHA-256 of the rest, in hexadecimal."""
 
@@ -127,7 +130,7 @@ def _remove(path: Path) -> None:
 
 
 def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
-    """Equal tensors give equal bytes: sorted names, plain layout, no metadata. Raises OneshotError (exit 1) unless all
+    """Equal tensors give equal bytes: sorted names, plain layout, a hash. Raises OneshotError (exit 1) unless all
     numbers are finite: the last step of an epoch may have ruined what its loss did not show."""
     import safetensors.torch  # imports torch, which takes seconds
 
@@ -138,25 +141,40 @@ def serialise(tensors: Mapping[str, "Tensor"]) -> bytes:
             "lower optimizer.lr or lengthen schedule.warmup in params.yaml",
             TRAINING,
         )
-    return safetensors.torch.save(plain)
+    content = safetensors.torch.save(plain, {"sha256": "0" * 64})
+    hashed = content[8 + len(MARK) + 64 :]
+    return content[:8] + MARK + sha256(hashed).encode() + hashed
 
 
 def read_weights(path: Path) -> dict[str, "Tensor"]:
-    """Mapped, not read: of a file that is too large, nothing but the names and shapes comes into memory before they are
-    compared. Raises OneshotError: 66 if the file is missing, 65 if it is not whole."""
+    """Checked, then mapped, not read: of a file that is too large, nothing but the names and shapes comes into memory
+    before they are compared. Raises OneshotError: 66 if the file is missing, 65 if it is not what was written."""
     import safetensors.torch
     from safetensors import SafetensorError
 
     try:
+        _check_hash(path)
         tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
         return tensors
     except OSError:
         what = "cannot be read" if path.exists() else "no such file"
         raise OneshotError(f"{path}: {what}; the stage before writes it; run `dvc repro`", MISSING_INPUT) from None
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise OneshotError(
-            f"{path}: damaged: {error}; it must be a whole safetensors file; delete it and run `dvc checkout`", BAD_DATA
+            f"{path}: damaged: {error}; it must be as its stage wrote it; delete it and run `dvc checkout`", BAD_DATA
         ) from None
+
+
+def _check_hash(weights: Path) -> None:
+    """Raises ValueError, or OSError, unless it is right. Nothing is parsed, or held in memory."""
+    with weights.open("rb") as file:
+        file.seek(8)
+        if file.read(len(MARK)) != MARK:
+            raise ValueError("it does not begin as weights with a hash do")
+        written = file.read(64).decode(errors="replace")
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if written != found:
+        raise ValueError(f"its SHA-256 is {found}, not {written!r}")
 
 
 def sha256(content: bytes) -> str:
