@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 Record = Callable[[str, Any], None]
 Fault = Callable[[Path, Path], AbstractContextManager[str]]
 """The default database's path, and a whole one elsewhere, to MLFLOW_TRACKING_URI while the fault lasts."""
-BUSY_MACHINE = 5  # seconds; processes take turns
+BUSY_MACHINE = 10  # seconds; processes take turns
 
 
 def server(kind: str) -> Fault:
