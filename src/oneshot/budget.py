@@ -44,8 +44,11 @@ def imbalances(sampling: Rows) -> dict[str, float]:
 
 
 def best_epoch_gains(curves: Rows, column: str) -> list[float]:
-    """Points that each network would gain on validation if its best epoch were reported instead of its last."""
+    """Points that each network would gain on validation if its best epoch were reported instead of its last. Raises
+    ValueError for an empty table."""
     accuracies: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in curves:
         accuracies[row["architecture"], row["seed"]].append(float(row[column]))
+    if not accuracies:
+        raise ValueError("no rows")
     return [100 * (max(values) - values[-1]) for values in accuracies.values()]
