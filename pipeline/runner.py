@@ -82,7 +82,8 @@ def _tracked(layout: Layout, record: Record, warn: Callable[[str], None]) -> Ite
     runs = Background(StageRuns, layout, record)
     live = LiveRuns(runs)
     try:
-        yield (live,)
+        # A fine-tuning shows in the comparison alone.
+        yield () if record.stage == "compare" else (live,)
         runs.tell("publish")
     except BaseException as error:
         # An interruption is no Exception.

@@ -10,16 +10,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from oneshot.checkpoint import serialise
+from oneshot.checkpoint import Checkpoints, serialise
 from oneshot.errors import TRAINING, OneshotError
-from oneshot.finetuning import finetune
+from oneshot.finetuning import Subnet, finetune
+from oneshot.jobs import Job, Reporter
 from oneshot.machine import Machine
 from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id
 from oneshot.state import tensors
 from oneshot.supernet import SuperNet
-from oneshot.training import Trainer, run_whole, schedule_factor
+from oneshot.training import Trainer, run_whole, schedule_factor, steps_per_epoch
 
 ADADELTA = Adadelta(name="adadelta", lr=1.0, rho=0.9, weight_decay=0.0)
 SGD = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005)
@@ -270,19 +271,45 @@ def test_a_student_moves_nothing_of_its_teacher(examples, machine):
         torch.testing.assert_close(both[name], alone[name] / 2)
 
 
-def test_finetuning_trains_for_exactly_so_many_steps_of_the_recipe(examples, machine):
+def test_finetuning_trains_for_exactly_so_many_steps_of_the_recipe(examples, machine, tmp_path):
     space = SPACES["prefix-norm"]
     supernet, section = machine.place(SuperNet(space, 0)), recipe(epochs=9)
     before = serialise(tensors(supernet))
     for steps in (0, 1, 5):
         network = supernet.extract(space.architectures[0])
         twin = supernet.extract(space.architectures[0])
-        assert finetune(network, section, steps, examples, 0, machine) is network
+        job = Job("stage@study", "1-1", 0, 1, 1, 0, {}, Subnet(network, section, steps, examples, machine))
+        finetune(job, Reporter(lambda kind, content: None), Checkpoints(tmp_path / str(steps), "fingerprint"))
         quietly(Trainer(twin, run_whole, lambda step: ["subnet"], section, examples, 0, machine, steps=steps))
         assert serialise(tensors(network)) == serialise(tensors(twin))
         untouched = serialise(tensors(supernet.extract(space.architectures[0])))
         assert (serialise(tensors(network)) == untouched) == (steps == 0)
     assert serialise(tensors(supernet)) == before
+
+
+def test_a_finetuning_that_was_killed_goes_on_after_its_last_whole_epoch(examples, machine, tmp_path):
+    space, section = SPACES["prefix-norm"], recipe(epochs=9)
+    supernet, steps = machine.place(SuperNet(space, 0)), 3 * steps_per_epoch(len(examples), section.batch_size)
+
+    def job():
+        subnet = Subnet(supernet.extract(space.architectures[0]), section, steps, examples, machine)
+        return Job("stage@study", "1-1", 0, 3, 1, 0, {}, subnet)
+
+    whole = finetune(job(), Reporter(lambda kind, content: None), Checkpoints(tmp_path / "whole", "fingerprint"))
+    heard = []
+
+    def die(kind, content):
+        heard.append(kind)
+        if heard.count("epoch") == 2:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        finetune(job(), Reporter(die), Checkpoints(tmp_path / "killed", "fingerprint"))
+    trained = []
+    reporter = Reporter(lambda kind, content: trained.append(content) if kind == "tick" else None)
+    resumed = finetune(job(), reporter, Checkpoints(tmp_path / "killed", "fingerprint"))
+    assert serialise(resumed.tensors) == serialise(whole.tensors)
+    assert sum(trained) == len(examples) // section.batch_size * section.batch_size
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -60,10 +60,10 @@ class ProgressListener:
         else:  # an earlier run trained it
             self._bar.update(self._task, advance=job.images)
         if not self._console.is_terminal:
-            accuracy = sum(row["val_accuracy"] for row in rows) / len(rows)
+            accuracies = [row["val_accuracy"] for row in rows if "val_accuracy" in row]
+            reached = f", validation accuracy {sum(accuracies) / len(accuracies):.4f}" if accuracies else ""
             self._say(
-                f"{job.name}, seed {job.seed}: epoch {self._epoch_of[job.fingerprint]}/{job.epochs}, "
-                f"validation accuracy {accuracy:.4f}; "
+                f"{job.name}, seed {job.seed}: epoch {self._epoch_of[job.fingerprint]}/{job.epochs}{reached}; "
                 f"{self._count()} epochs, {self._speed():,.0f} images/s, {self._seconds_left():.0f} s left"
             )
 
