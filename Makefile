@@ -11,6 +11,7 @@ help: ## this list
 env: .venv/installed ## install everything that is pinned, into .venv
 
 .venv/installed: requirements.lock pyproject.toml
+	@echo "installing what is pinned into .venv: some 6.5 GB, which takes minutes"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -26,6 +27,7 @@ demo: env ## the same with small params, in the scratch folder demo/; committed 
 	rm -rf demo
 	oneshot demo demo
 	cd demo && oneshot check && dvc repro && oneshot sync && oneshot show
+	@echo "It works: every stage ran. The numbers mean nothing, with few images and epochs. The page: demo/report/index.html"
 
 test: env ## the tests but the slow ones; those of the page where chromium and chromium-driver are
 	pytest
