@@ -28,6 +28,7 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
 PARTS = {
     "step": "training.step_rows",
     "epoch": "training.epoch_rows",
+    "kernels": "kernels.kernel_rows",
     "busy": "training.busy_rows",
     "study": "study.study_rows",
     "scoring": "scoring.scoring_rows",

@@ -1,30 +1,20 @@
 """What both arms get right on the test images, and what the stages before found on validation, as arrays."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
-import safetensors.torch
 import torch
-from torch import nn
 
 from oneshot.arms import Arms
 from oneshot.data import Examples, load_split, load_test
 from oneshot.evaluation import build_tree, calibrated_tree, predict
-from oneshot.finetuning import Subnet, finetune
-from oneshot.jobs import Job, run_jobs
 from oneshot.machine import Machine
 from oneshot.resampling import Correct
-from oneshot.space import Architecture, architecture_id
-from oneshot.state import restore
 from oneshot.statistics import Vector
-from oneshot.supernet import SuperNet
 from oneshot.tables import of_one_run, read_csv
-from oneshot.training import steps_per_epoch
 from pipeline.context import Context
-from pipeline.dvcfile import file_md5
-from pipeline.identity import stage_identity
+from pipeline.finetuned import finetuned_subnets
 from pipeline.layout import address
 from pipeline.weights import load_standalone, load_supernet
 
@@ -78,39 +68,13 @@ def _predict_arms(
         "standalone": build_tree(standalones),
     }
     if context.study.compare.finetune_steps:
-        tuned = _finetuned(context, supernet, seed, training, machine)
+        tuned = finetuned_subnets(context, supernet, seed, training, machine)
         trees["finetuned"] = calibrated_tree(tuned, training, section, machine)
     predictions = {arm: predict(tree, test, section.batch_size, machine) for arm, tree in trees.items()}
     return {
         arm: torch.stack([predicted[each] == test.labels for each in architectures]).cpu().numpy()
         for arm, predicted in predictions.items()
     }
-
-
-def _finetuned(
-    context: Context, supernet: SuperNet, seed: int, training: Examples, machine: Machine
-) -> dict[Architecture, tuple[nn.Module, ...]]:
-    """The subnets, each after some steps of its own with the standalones' recipe."""
-    recipe, steps = context.study.standalone, context.study.compare.finetune_steps
-    shared = {
-        "stage": stage_identity(context, machine),
-        "supernet": file_md5(context.paths.supernet_weights / f"{seed}.safetensors"),
-        "recipe": recipe.model_dump(mode="json"),
-        "steps": steps,
-        "seed": seed,
-    }
-    epoch_steps = steps_per_epoch(len(training), recipe.batch_size)
-    epochs, images = math.ceil(steps / epoch_steps), min(steps, epoch_steps) * recipe.batch_size
-    networks = {each: supernet.extract(each) for each in context.space.architectures}
-    jobs = [
-        Job(context.address, name, seed, epochs, images, 0, shared | {"architecture": name}, subnet)
-        for architecture, network in networks.items()
-        for name, subnet in [(architecture_id(architecture), Subnet(network, recipe, steps, training, machine))]
-    ]
-    finished = run_jobs(finetune, jobs, 1, context.layout.store, context.listener)
-    for network, each in zip(networks.values(), finished, strict=True):
-        restore(machine.place(network), safetensors.torch.load(each.weights))
-    return {architecture: tuple(network) for architecture, network in networks.items()}
 
 
 def _column(context: Context, rows: Rows, key: str) -> Vector:

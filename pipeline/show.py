@@ -43,7 +43,7 @@ def markdown_table(paths: StudyLayout) -> str:
 def summary(paths: StudyLayout) -> str:
     comparison = read_json(paths.comparison)
     gap = "Mean gap {mean_gap:.2f} points ({mean_gap_low:.2f} to {mean_gap_high:.2f}), "
-    gap += "largest {max_gap:.2f} ({max_gap_low:.2f} to {max_gap_high:.2f})."
+    gap += "worst {max_gap:.2f} ({max_gap_low:.2f} to {max_gap_high:.2f})."
     cost = comparison["supernet_cost_in_standalone_trainings_macs"]
     return (
         f"{comparison['verdict']}\n{gap.format(**comparison)} "

@@ -1,39 +1,28 @@
 """Stage train_standalones: every architecture from scratch, each a plain network of its own, several side by side."""
 
 import itertools
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from oneshot.checkpoint import Checkpoints, write_whole
 from oneshot.cost import count_macs
 from oneshot.curves import follow, mean_loss
-from oneshot.data import load_split
 from oneshot.evaluation import build_tree, score_paths
 from oneshot.jobs import Job, Reporter, Trained, run_jobs
 from oneshot.machine import Machine
 from oneshot.operations import Step
-from oneshot.params import Dataset, Evaluate, Recipe
+from oneshot.params import Recipe
 from oneshot.space import Architecture, architecture_id, canonical
 from oneshot.supernet import build_standalone
 from oneshot.tables import write_csv, write_json
 from oneshot.training import Epoch, Trainer, run_whole
 from pipeline.context import Context
 from pipeline.identity import stage_identity
+from pipeline.inputs import Inputs
 from pipeline.timing import timing
 
 CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    folder: Path
-    dataset: Dataset
-    training_size: int
-    path: tuple[Step, ...]
-    recipe: Recipe
-    evaluate: Evaluate
-    machine: Machine
+StandaloneInputs = Inputs[tuple[Step, ...], Recipe]
 
 
 def run(context: Context) -> None:
@@ -54,18 +43,9 @@ def run(context: Context) -> None:
 
 
 def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture: Architecture, seed: int) -> Job:
-    study = context.study
     # By its own operations, not by its place in a space: two spaces that share an architecture share its training.
     path = canonical(context.space.path(architecture))
-    inputs = Inputs(
-        context.dataset_folder,
-        context.dataset,
-        context.training_size,
-        path,
-        study.standalone,
-        study.evaluate,
-        machine,
-    )
+    inputs = Inputs.of(context, path, context.study.standalone, machine)
     identity = {
         "stage": stage,
         "network": [[type(step.operation).__name__, asdict(step.operation)] for step in path],
@@ -79,11 +59,10 @@ def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture
 
 
 def train_standalone(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
-    inputs: Inputs = job.inputs
+    inputs: StandaloneInputs = job.inputs
     machine = inputs.machine
-    machine.claim()
-    training, validation = load_split(inputs.folder, inputs.dataset, inputs.training_size, machine.device)
-    network = machine.place(build_standalone(inputs.path, job.seed))
+    training, validation = inputs.claim()
+    network = machine.place(build_standalone(inputs.network, job.seed))
 
     def score(epoch: Epoch) -> dict[str, list[dict[str, Any]]]:
         # Its batch-norm buffers saw this path alone, so they are its own and need no recalibration.

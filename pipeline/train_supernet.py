@@ -1,19 +1,15 @@
 """Stage train_supernet: one weight-sharing supernet per seed, with every subnet's curve and the sampling ledger."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from oneshot.checkpoint import Checkpoints, write_whole
 from oneshot.curves import follow, mean_loss
-from oneshot.data import load_split
 from oneshot.evaluation import calibrated_tree, score_inherited, score_paths
 from oneshot.jobs import Job, Reporter, Trained, run_jobs
-from oneshot.machine import Machine
-from oneshot.params import Dataset, Evaluate, SupernetRecipe
+from oneshot.params import SupernetRecipe
 from oneshot.sampling import build_sampler, sampling_ledger
 from oneshot.space import Architecture, SearchSpace, architecture_id
 from oneshot.supernet import SuperNet
@@ -21,35 +17,18 @@ from oneshot.tables import write_csv, write_json
 from oneshot.training import Epoch, Trainer
 from pipeline.context import Context
 from pipeline.identity import stage_identity
+from pipeline.inputs import Inputs
 from pipeline.timing import timing
 
 CURVE_COLUMNS = ("architecture", "seed", "epoch", "train_loss", "val_accuracy", "val_accuracy_inherited")
 SAMPLING_COLUMNS = ("seed", "epoch", "kind", "name", "trained", "imbalance")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    folder: Path
-    dataset: Dataset
-    training_size: int
-    space: SearchSpace
-    recipe: SupernetRecipe
-    evaluate: Evaluate
-    machine: Machine
+SupernetInputs = Inputs[SearchSpace, SupernetRecipe]
 
 
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     study, paths = context.study, context.paths
-    inputs = Inputs(
-        context.dataset_folder,
-        context.dataset,
-        context.training_size,
-        context.space,
-        study.supernet,
-        study.evaluate,
-        machine,
-    )
+    inputs = Inputs.of(context, context.space, study.supernet, machine)
     stage = stage_identity(context, machine)
     jobs = [_job(context, stage, inputs, seed) for seed in study.seeds]
     # One at a time: a supernet already uses the threads that it was given.
@@ -62,7 +41,7 @@ def run(context: Context) -> None:
     write_json(paths.supernet_timing, timing(machine, results))
 
 
-def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> Job:
+def _job(context: Context, stage: dict[str, Any], inputs: SupernetInputs, seed: int) -> Job:
     identity = {
         "stage": stage,
         "space": [layer.model_dump(mode="json") for layer in context.study.space],
@@ -74,10 +53,9 @@ def _job(context: Context, stage: dict[str, Any], inputs: Inputs, seed: int) -> 
 
 
 def train_supernet(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
-    inputs: Inputs = job.inputs
-    space, recipe, machine = inputs.space, inputs.recipe, inputs.machine
-    machine.claim()
-    training, validation = load_split(inputs.folder, inputs.dataset, inputs.training_size, machine.device)
+    inputs: SupernetInputs = job.inputs
+    space, recipe, machine = inputs.network, inputs.recipe, inputs.machine
+    training, validation = inputs.claim()
     supernet = machine.place(SuperNet(space, job.seed))
     sampler = build_sampler(recipe.sampler, space, job.seed)
     named = {architecture_id(architecture): architecture for architecture in space.architectures}

@@ -12,7 +12,8 @@ from oneshot.jobs import Job, Reporter
 from oneshot.params import Evaluate, load_params
 from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id
-from pipeline.train_supernet import SAMPLING_COLUMNS, Inputs, train_supernet
+from pipeline.inputs import Inputs
+from pipeline.train_supernet import SAMPLING_COLUMNS, train_supernet
 
 RECIPE = load_params(Path(__file__).parents[1] / "params.yaml").studies["depths"].supernet
 SPACE = depth_space("prefix")
@@ -23,12 +24,12 @@ EPOCHS, STEPS, BATCH = 2, 5, 8
 def rows(monkeypatch, machine, tmp_path):
     """Of sampling.csv, after a small training by a sampler."""
     training = random_examples(STEPS * BATCH + 3)
-    monkeypatch.setattr(pipeline.train_supernet, "load_split", lambda *arguments: (training, random_examples()))
+    monkeypatch.setattr(pipeline.inputs, "load_split", lambda *arguments: (training, random_examples()))
 
     def train(sampler, seed=0):
         recipe = RECIPE.model_copy(update={"sampler": sampler, "epochs": EPOCHS, "batch_size": BATCH})
         evaluate = Evaluate(batch_size=24, calibration_images=24)
-        inputs = Inputs(Path(), None, len(training), SPACE, recipe, evaluate, machine)
+        inputs = Inputs(SPACE, recipe, evaluate, Path(), None, len(training), machine)
         job = Job("train_supernet@small", "supernet", seed, EPOCHS, len(training), 0, {}, inputs)
         checkpoints = Checkpoints(tmp_path, f"{sampler}{seed}")
         return train_supernet(job, Reporter(lambda *message: None), checkpoints).record["sampling"]

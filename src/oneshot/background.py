@@ -58,14 +58,13 @@ class Background:
             self._wait(seconds)  # an interruption waits, too; the second one does not
             raise
         finally:
-            self._process.kill()
+            self._process.kill()  # its last word said, too: a library's own end takes a second
 
     def _wait(self, seconds: float) -> str | None:
         patience = max(seconds, MAKING_SECONDS)
         try:
             while self._connection.poll(patience):
                 if (answer := self._connection.recv()) is not ALIVE:
-                    self._process.join(seconds)
                     failure: str | None = answer
                     return failure
                 patience = seconds

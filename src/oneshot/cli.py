@@ -10,6 +10,24 @@ class Interruption(BaseException):
     """By a signal. Not KeyboardInterrupt, of which click makes something else."""
 
 
+def script() -> None:
+    """`main`, and an end that leaves to the system what Python would take apart first: torch's modules, for a second.
+    Processes that multiprocessing starts end the same way."""
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        import atexit
+        from contextlib import suppress
+
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BrokenPipeError):
+                stream.flush()
+        os._exit(end.code)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: with 128 and the signal's number if one came, else as the command says."""
     _hear(_end_at_once)

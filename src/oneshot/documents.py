@@ -1,5 +1,7 @@
 """YAML files as plain data: read as YAML 1.2, as DVC does, and refused where the text would not mean what it shows."""
 
+import copy
+import functools
 import io
 import os
 from collections.abc import Mapping
@@ -29,15 +31,19 @@ def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
         raise OneshotError(f"{path.name}: cannot be read: {error.strerror}; check the file", MISSING_INPUT) from None
     if size > limit:
         raise OneshotError(f"{path.name}: {size} bytes; at most {limit} are read; shorten it", USAGE)
-    text = data.decode("utf-8", errors="surrogateescape")  # ruamel.yaml refuses what that leaves
+    return copy.deepcopy(_parse(path.name, data.decode("utf-8", errors="surrogateescape")))
+
+
+@functools.lru_cache  # a stage reads its files before and after its work, and a parse takes a while
+def _parse(name: str, text: str) -> dict[str, Any]:
     try:
-        _refuse_doubtful_yaml(path.name, text)
-        document = YAML(typ="safe", pure=True).load(text)
+        _refuse_doubtful_yaml(name, text)
+        document = YAML(typ="safe", pure=True).load(text)  # refuses what surrogateescape leaves
     except (YAMLError, ValueError) as error:
-        raise OneshotError(f"{path.name}{_explain_yaml(error, text)}", USAGE) from None
+        raise OneshotError(f"{name}{_explain_yaml(error, text)}", USAGE) from None
     if not isinstance(document, dict):
         kind = {"NoneType": "nothing", "list": "a list"}.get(type(document).__name__, "a single value")
-        raise OneshotError(f"{path.name}: holds {kind}; the file must be one mapping of keys; see README.md", USAGE)
+        raise OneshotError(f"{name}: holds {kind}; the file must be one mapping of keys; see README.md", USAGE)
     return document
 
 

@@ -57,14 +57,15 @@ class ProgressListener:
         self._epoch_of[job.fingerprint] += 1
         if self._images_of_epoch.pop(job.fingerprint, 0):
             self._trained_epochs += 1
-        else:  # an earlier run trained it
+            course = f"{self._count()} epochs, {self._speed():,.0f} images/s, {self._seconds_left():.0f} s left"
+        else:
             self._bar.update(self._task, advance=job.images)
+            course = "trained earlier, kept"
         if not self._console.is_terminal:
             accuracies = [row["val_accuracy"] for row in rows if "val_accuracy" in row]
             reached = f", validation accuracy {sum(accuracies) / len(accuracies):.4f}" if accuracies else ""
             self._say(
-                f"{job.name}, seed {job.seed}: epoch {self._epoch_of[job.fingerprint]}/{job.epochs}{reached}; "
-                f"{self._count()} epochs, {self._speed():,.0f} images/s, {self._seconds_left():.0f} s left"
+                f"{job.name}, seed {job.seed}: epoch {self._epoch_of[job.fingerprint]}/{job.epochs}{reached}; {course}"
             )
 
     def note(self, job: Job, text: str) -> None:
