@@ -20,6 +20,8 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
   and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
   0 or 2 workers, whichever was faster.
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
+- Layers by themselves are called one by one, on what the layer before gave: about the most of the matrix product that a
+  training which calls them can have.
 - A step of an epoch is what an epoch takes divided by its steps, over the first steps that the sampler draws.
 """
 
@@ -28,7 +30,7 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
 PARTS = {
     "step": "training.step_rows",
     "epoch": "training.epoch_rows",
-    "kernels": "kernels.kernel_rows",
+    "layers": "layers.layer_rows",
     "busy": "training.busy_rows",
     "study": "study.study_rows",
     "scoring": "scoring.scoring_rows",

@@ -1,4 +1,4 @@
-"""What a training is given, in a process of its own."""
+"""What a training is given, wherever it runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,6 @@ class Inputs(Generic[Network, OwnRecipe]):
         evaluate, folder = context.study.evaluate, context.dataset_folder
         return cls(network, recipe, evaluate, folder, context.dataset, context.training_size, machine)
 
-    def claim(self) -> tuple[Examples, Examples]:
-        """Makes this process the training's (see Machine.claim): its images for training and for validation."""
-        self.machine.claim()
+    def load(self) -> tuple[Examples, Examples]:
+        """Images for training and for validation."""
         return load_split(self.folder, self.dataset, self.training_size, self.machine.device)

@@ -28,7 +28,7 @@ def run(markdown: bool) -> None:
         paths = layout.study(study)
         with of_one_run(f"compare@{study}"):
             if markdown:
-                print(f"**{study}** on {dataset}\n\n{markdown_table(paths)}\n{summary(paths)}\n")
+                print(f"**{study}** on {dataset}\n\n{markdown_table(paths)}\n{summary(paths)}\n", flush=True)
             else:
                 console.print(_table(f"{study} on {dataset}", paths))
                 console.print(summary(paths), highlight=False, markup=False)

@@ -61,7 +61,8 @@ def _job(context: Context, stage: dict[str, Any], machine: Machine, architecture
 def train_standalone(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
     inputs: StandaloneInputs = job.inputs
     machine = inputs.machine
-    training, validation = inputs.claim()
+    machine.claim()
+    training, validation = inputs.load()
     network = machine.place(build_standalone(inputs.network, job.seed))
 
     def score(epoch: Epoch) -> dict[str, list[dict[str, Any]]]:

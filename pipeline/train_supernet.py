@@ -55,7 +55,8 @@ def _job(context: Context, stage: dict[str, Any], inputs: SupernetInputs, seed: 
 def train_supernet(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Trained:
     inputs: SupernetInputs = job.inputs
     space, recipe, machine = inputs.network, inputs.recipe, inputs.machine
-    training, validation = inputs.claim()
+    machine.claim()
+    training, validation = inputs.load()
     supernet = machine.place(SuperNet(space, job.seed))
     sampler = build_sampler(recipe.sampler, space, job.seed)
     named = {architecture_id(architecture): architecture for architecture in space.architectures}

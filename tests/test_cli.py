@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the console script with their code and one error line, whenever they come."""
+"""How the console script ends: with the code and the lines of its command, or of the signal, whenever it comes."""
 
 import signal
 import subprocess
@@ -6,6 +6,8 @@ import sys
 
 import pytest
 from project import ENVIRONMENT, ROOT
+
+from oneshot.errors import IO, USAGE
 
 START = """
 import collections.abc, os, signal, sys
@@ -78,3 +80,38 @@ def test_interruption_is_one_whatever_it_meets(number: signal.Signals, program: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_after_the_end_changes_nothing(number: signal.Signals) -> None:
     assert run(LATE_INTERRUPTION, number) == (0, "")
+
+
+def script(redirected: str) -> tuple[int, str, str]:
+    """Code and streams of the console script, its arguments followed by what a shell does with its streams."""
+    command = f'set -o pipefail; "{sys.executable}" -c "from oneshot.cli import script; script()" {redirected}'
+    buffered = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(["bash", "-c", command], cwd=ROOT, env=buffered, capture_output=True, text=True, timeout=60)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_script_ends_as_the_command_does_and_says_all_that_it_said() -> None:
+    code, said, failed = script("check")
+    assert code == 0 and "depths: 9 architectures" in said and not failed
+    code, said, failed = script("nothing")
+    assert code == USAGE and not said and len(failed.splitlines()) == 1
+
+
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", ">&- 2>&-"])
+def test_script_with_a_closed_stream_ends_well(redirected: str) -> None:
+    code, _, failed = script(f"check {redirected}")
+    assert code == 0 and not failed
+
+
+@pytest.mark.parametrize("redirected", ["--version > /dev/full", "check > /dev/full", "show --markdown | true"])
+def test_output_that_cannot_be_written_is_one_line_and_a_code(redirected: str) -> None:
+    code, _, failed = script(redirected)
+    assert code == IO and len(failed.splitlines()) == 1
+
+
+def test_script_runs_what_was_registered_for_its_end() -> None:
+    program = "import atexit; from oneshot.cli import script; atexit.register(print, 'the end'); script()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "--version"], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0 and ended.stdout.splitlines()[-1] == "the end"

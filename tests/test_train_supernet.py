@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import depth_space, random_examples
 
-import pipeline.train_supernet
+import pipeline.inputs
 from oneshot.checkpoint import Checkpoints
 from oneshot.jobs import Job, Reporter
 from oneshot.params import Evaluate, load_params

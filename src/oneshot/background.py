@@ -4,6 +4,7 @@ A process, not a thread: the imports of two large libraries take turns in one pr
 cannot be ended. It does not hear an interruption, which is the caller's to pass on; the caller's death ends it.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -58,13 +59,14 @@ class Background:
             self._wait(seconds)  # an interruption waits, too; the second one does not
             raise
         finally:
-            self._process.kill()  # its last word said, too: a library's own end takes a second
+            self._process.kill()
 
     def _wait(self, seconds: float) -> str | None:
         patience = max(seconds, MAKING_SECONDS)
         try:
             while self._connection.poll(patience):
                 if (answer := self._connection.recv()) is not ALIVE:
+                    self._process.join(seconds)
                     failure: str | None = answer
                     return failure
                 patience = seconds
@@ -96,3 +98,6 @@ def _serve(connection: Connection, make: Callable[..., Told], arguments: tuple[A
     except Exception as error:
         failure = " ".join(str(error).split()) or type(error).__name__
     connection.send(failure)
+    # What is left to the system here, a large library would take apart for a second.
+    atexit._run_exitfuncs()
+    os._exit(0)

@@ -12,20 +12,24 @@ class Interruption(BaseException):
 
 def script() -> None:
     """`main`, and an end that leaves to the system what Python would take apart first: torch's modules, for a second.
-    Processes that multiprocessing starts end the same way."""
+    The workers of a training, which are forked, end the same way."""
     try:
         main()
     except SystemExit as end:
         if not isinstance(end.code, int):
             raise
         import atexit
-        from contextlib import suppress
+
+        from oneshot.errors import IO
 
         atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(BrokenPipeError):
+        code = end.code
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None
+            try:
                 stream.flush()
-        os._exit(end.code)
+            except (OSError, ValueError):
+                code = code or IO  # what was said is lost
+        os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,6 +32,8 @@ class ErrorLines(click.Group):
             return super().make_context(*arguments, **named)
         except click.UsageError as error:
             _exit_on_usage(error)
+        except OSError as error:
+            _exit_on_io(error)
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -43,10 +45,7 @@ class ErrorLines(click.Group):
                 click.echo(f"error: {line}", err=True)
             sys.exit(error.exit_code)
         except OSError as error:
-            click.echo(
-                f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True
-            )
-            sys.exit(IO)
+            _exit_on_io(error)
 
 
 def _exit_on_usage(error: click.UsageError) -> NoReturn:
@@ -55,6 +54,11 @@ def _exit_on_usage(error: click.UsageError) -> NoReturn:
     command = error.ctx.command_path if error.ctx else "oneshot"
     click.echo(f"error: {command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
     sys.exit(USAGE)
+
+
+def _exit_on_io(error: OSError) -> NoReturn:
+    click.echo(f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True)
+    sys.exit(IO)
 
 
 @click.group(cls=ErrorLines, context_settings={"help_option_names": ["-h", "--help"]})

@@ -31,14 +31,15 @@ def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
         raise OneshotError(f"{path.name}: cannot be read: {error.strerror}; check the file", MISSING_INPUT) from None
     if size > limit:
         raise OneshotError(f"{path.name}: {size} bytes; at most {limit} are read; shorten it", USAGE)
-    return copy.deepcopy(_parse(path.name, data.decode("utf-8", errors="surrogateescape")))
+    text = data.decode("utf-8", errors="surrogateescape")  # ruamel.yaml refuses what that leaves
+    return copy.deepcopy(_parse(path.name, text))
 
 
 @functools.lru_cache  # a stage reads its files before and after its work, and a parse takes a while
 def _parse(name: str, text: str) -> dict[str, Any]:
     try:
         _refuse_doubtful_yaml(name, text)
-        document = YAML(typ="safe", pure=True).load(text)  # refuses what surrogateescape leaves
+        document = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError) as error:
         raise OneshotError(f"{name}{_explain_yaml(error, text)}", USAGE) from None
     if not isinstance(document, dict):
