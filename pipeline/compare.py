@@ -12,6 +12,7 @@ from oneshot.arms import Resampled
 from oneshot.budget import best_epoch_gains, break_even, imbalances, standalone_macs, supernet_macs
 from oneshot.comparison import COLUMNS, summarise, tabulate
 from oneshot.cost import count_macs, count_params
+from oneshot.documents import load_document
 from oneshot.latency import measure_latency
 from oneshot.machine import Machine
 from oneshot.predictors import Row
@@ -135,7 +136,9 @@ def write_manifest(context: Context) -> None:
         **compute.model_dump(exclude={"workers"}),  # which changes no result
     }
     manifest = {
-        "settings": list(settings.items()),  # a list, as the others: they are no metrics
+        # Lists, as the others: they are no metrics.
+        "settings": list(settings.items()),
+        "study": [load_document(context.layout.params)["studies"][context.key]],
         "inputs": _hashes(context, paths.reported()),
         "weights": _hashes(context, [file for folder in weights for file in sorted(folder.rglob("*.safetensors"))]),
     }

@@ -30,6 +30,12 @@ def read_study(layout: Layout, params: Params, study: str, section: Mapping[str,
     paths, dataset = layout.study(study), params.run[study]
     files = (paths.comparison_table, paths.comparison, paths.timing, paths.supernet_curves, paths.standalone_curves)
     manifest = read_manifest(layout, study)
+    if (manifest["settings"]["dataset"], manifest.pop("study")) != (dataset, section):
+        raise OneshotError(
+            f"{layout.manifest(study)}: its results are of another dataset or other params than params.yaml has now; "
+            "the page must show what was compared; run `dvc repro`",
+            BAD_DATA,
+        )
     inputs = manifest["inputs"]
     verify_inputs(layout, study, inputs)
     named = {entry["path"] for entry in inputs}
@@ -59,7 +65,7 @@ def read_study(layout: Layout, params: Params, study: str, section: Mapping[str,
 
 
 def read_manifest(layout: Layout, study: str) -> dict[str, Any]:
-    """`inputs` and `weights`: `path` and `md5` of every file; `settings`, from pairs.
+    """`inputs` and `weights`: `path` and `md5` of every file; `settings`, with the `dataset`; `study`: its params.
 
     Raises OneshotError (65) if it is damaged.
     """
@@ -67,14 +73,15 @@ def read_manifest(layout: Layout, study: str) -> dict[str, Any]:
     try:
         document = read_json(path)
         files = {
-            kind: [{"path": str(entry["path"]), "md5": str(entry["md5"])} for entry in entries]
-            for kind, entries in (("inputs", document["inputs"]), ("weights", document.get("weights", [])))
+            kind: [{"path": str(entry["path"]), "md5": str(entry["md5"])} for entry in document[kind]]
+            for kind in ("inputs", "weights")
         }
-        return files | {"settings": dict(document.get("settings", []))}
+        (study_params,), settings = document["study"], dict(document["settings"])
+        return files | {"study": study_params, "settings": {"dataset": settings["dataset"]} | settings}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise OneshotError(
-            f"{path}: damaged; it must list `inputs` and `weights`, each with `path` and `md5`, and `settings` in "
-            f"pairs; {_again(study)}",
+            f"{path}: damaged; it must list `inputs` and `weights`, each with `path` and `md5`, `settings` in "
+            f"pairs, and the `study`; {_again(study)}",
             BAD_DATA,
         ) from None
 

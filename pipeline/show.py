@@ -24,9 +24,11 @@ COLUMNS = (
 def run(markdown: bool) -> None:
     layout = Layout.find()
     console = Console()
-    for study, dataset in load_params(layout.params).run.items():
+    for study in load_params(layout.params).run:
         paths = layout.study(study)
         with of_one_run(f"compare@{study}"):
+            # Not what params.yaml says now, which may be edited.
+            dataset = dict(read_json(layout.manifest(study))["settings"])["dataset"]
             if markdown:
                 print(f"**{study}** on {dataset}\n\n{markdown_table(paths)}\n{summary(paths)}\n", flush=True)
             else:

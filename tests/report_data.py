@@ -25,7 +25,14 @@ from pipeline.layout import Layout
 ROOT = Path(__file__).parents[1]
 IMAGES = 1500
 MACHINE = Machine("cpu", "fp32", 1)
-SETTINGS = {"validation_size": 10000, "split_seed": 0, "supernet_threads": 1, "precision": "auto", "device": "auto"}
+SETTINGS = {
+    "dataset": "mnist",
+    "validation_size": 10000,
+    "split_seed": 0,
+    "supernet_threads": 1,
+    "precision": "auto",
+    "device": "auto",
+}
 WEIGHTS = [{"path": "results/study/supernet/weights/seed-0.pt", "md5": "0" * 32}]
 
 
@@ -118,7 +125,9 @@ def write_results(layout: Layout, study: str, files: dict) -> None:
         {"path": str(path.relative_to(layout.root)), "md5": hashlib.md5(path.read_bytes()).hexdigest()}  # noqa: S324
         for path in paths
     ]
-    manifest.write_text(json.dumps({"inputs": entries, "settings": list(SETTINGS.items()), "weights": WEIGHTS}))
+    section = load_document(layout.params)["studies"][study]
+    content = {"inputs": entries, "settings": list(SETTINGS.items()), "weights": WEIGHTS, "study": [section]}
+    manifest.write_text(json.dumps(content))
 
 
 def _write(folder: Path, files: dict) -> list[Path]:

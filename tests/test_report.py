@@ -13,6 +13,7 @@ import matplotlib
 import numpy
 import pytest
 from conftest import SPACES
+from project import Project
 from report_data import SETTINGS, WEIGHTS, make_project, make_results, wide_space, write_results
 
 from oneshot.documents import load_document, write_document
@@ -138,21 +139,42 @@ def test_a_missing_input_is_refused(project, name):
     assert error.value.exit_code == MISSING_INPUT
 
 
+def test_results_of_other_params_are_refused(project):
+    Project(project.root).edit("studies.depths.standalone.epochs", 99)
+
+    with pytest.raises(OneshotError, match="another dataset or other params") as error:
+        draw(project)
+    assert error.value.exit_code == BAD_DATA
+    assert not project.page.exists()
+
+
+def test_results_of_another_dataset_are_refused(project):
+    manifest = json.loads(project.manifest("depths").read_text())
+    manifest["settings"][0][1] = "fashion_mnist"
+    project.manifest("depths").write_text(json.dumps(manifest))
+
+    with pytest.raises(OneshotError, match="another dataset or other params"):
+        draw(project)
+
+
 @pytest.mark.parametrize(
     ("manifest", "what"),
     [
         ({}, "damaged"),
+        ({"inputs": [], "study": []}, "damaged"),
         ({"inputs": 3}, "damaged"),
         ({"inputs": [{"path": "results/depths/timing.json"}]}, "damaged"),
         ({"inputs": [{"path": "params.yaml", "md5": ""}]}, "names params.yaml"),
         ({"inputs": [{"path": "results/depths/../kernels-sum/timing.json", "md5": ""}]}, "names results/depths/.."),
         ({"inputs": [], "settings": 3}, "damaged"),
+        ({"inputs": [], "weights": []}, "does not name results/depths/comparison.csv"),
         ({"inputs": [], "weights": 3}, "damaged"),
-        ({"inputs": []}, "does not name results/depths/comparison.csv"),
     ],
 )
 def test_a_manifest_that_cannot_be_right_is_refused(project, manifest, what):
-    project.manifest("depths").write_text(json.dumps(manifest))
+    whole = json.loads(project.manifest("depths").read_text())
+    of_study = {key: whole[key] for key in ("settings", "study", "weights")} if manifest else {}
+    project.manifest("depths").write_text(json.dumps(of_study | manifest))
 
     with pytest.raises(OneshotError, match=re.escape(what)) as error:
         draw(project)
@@ -284,14 +306,6 @@ def test_settings_and_weights_of_the_manifest_are_among_the_conditions(project):
 
     assert "params: split seed</dt><dd>0</dd>" in page and "params: validation size</dt><dd>10000</dd>" in page
     assert all(page.count(f"<li>{file['path']}: <code>{file['md5']}</code></li>") == 2 for file in WEIGHTS)
-
-
-def test_a_manifest_without_settings_and_weights_shows_a_dash(project):
-    for study in STUDIES:
-        path = project.manifest(study)
-        path.write_text(json.dumps({"inputs": json.loads(path.read_text())["inputs"]}))
-
-    assert draw(project).count(f"<ul><li>{MISSING}</li>") == len(STUDIES)
 
 
 def test_the_last_epoch_of_every_line_is_in_a_table():
