@@ -22,10 +22,10 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
 - Layers by themselves are called one by one, on what the layer before gave: about the most of the matrix product that a
   training which calls them can have.
-- The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: convolutions in fp32 may be
-  faster than torch's product.
-- Subnets are scored as a tree whose nodes are layers that several of them share, each computed once. The rows by number of
-  subnets have blocks of few channels, and say what a node costs beside what it costs with 9.
+- The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
+  be faster than torch's product.
+- Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.
+  The rows by number of subnets have few channels, and say what a node costs beside what it costs with 9.
 - A step of an epoch is what an epoch takes divided by its steps, over the first steps that the sampler draws.
 """
 
