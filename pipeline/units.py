@@ -53,10 +53,10 @@ class Record:
         prefixes = (f"studies.{self.key}.", f"datasets.{self.dataset}.")
         flat: dict[str, str] = {"dataset": self.dataset}
         for key, value in self.params.items():
-            name = key
-            for prefix in prefixes:
-                name = name.removeprefix(prefix)
-            flat.update(_flatten(name, value))
+            for name, leaf in _flatten(key, value):
+                for prefix in prefixes:
+                    name = name.removeprefix(prefix)
+                flat[name] = leaf
         return flat
 
 
