@@ -58,7 +58,7 @@ def _both_ways(layer: nn.Module, features: Tensor, output: Tensor, machine: Mach
 
 def layer_rows(settings: Settings) -> list[Row]:
     """With the part of a batch that one thread has."""
-    return list(chain.from_iterable(_rows(settings, study) for study in STUDIES))
+    return list(chain.from_iterable(_rows(settings, study) for study in STUDIES[: settings.amount(2, 1)]))
 
 
 def _rows(settings: Settings, study: str) -> list[Row]:
