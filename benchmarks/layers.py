@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.machine import FLOPS, product_side
 from benchmarks.measure import Ratio, Side, Work, alternate
-from benchmarks.settings import Settings
+from benchmarks.settings import BATCH, Settings
 from benchmarks.table import Row, share_row
 from oneshot.cost import count_macs
 from oneshot.machine import Machine
@@ -63,7 +63,7 @@ def layer_rows(settings: Settings) -> list[Row]:
 
 def _rows(settings: Settings, study: str) -> list[Row]:
     section = settings.study(study)
-    space, images = section.search_space(), section.supernet.batch_size // settings.threads
+    space, images = section.search_space(), BATCH // settings.threads
     product = product_side(Machine.resolve("cpu", "auto", 1).precision, threads=1)
     sides = {name: Side(name, make_layers, (settings, study, images, kind)) for name, kind in KINDS.items()}
     measured = alternate([*sides.values(), product], settings.amount(15, 5))

@@ -8,6 +8,8 @@ from oneshot.params import Params, Study, load_params
 from pipeline.layout import Layout
 
 DATASET = "mnist"
+BATCH = 128
+"""Of training steps: the batch size that the usual recipe has, larger than the default here."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import usual
 from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.project import make_project
-from benchmarks.settings import DATASET, Settings
+from benchmarks.settings import BATCH, DATASET, Settings
 from benchmarks.table import Row, ratio_row
 from benchmarks.training import faster_workers
 from oneshot.data import Examples, load_split
@@ -145,7 +145,10 @@ def study_rows(settings: Settings) -> list[Row]:
 
 def _project(settings: Settings, folder: Path, part: int) -> Path:
     validation = settings.params.datasets[DATASET].validation_size
-    changes: dict[str, Any] = {f"studies.{STUDY}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
+    recipe = {"epochs": 1, "batch_size": BATCH}
+    changes: dict[str, Any] = {
+        f"studies.{STUDY}.{arm}.{key}": value for arm in ("supernet", "standalone") for key, value in recipe.items()
+    }
     if part > 1:
         changes[f"datasets.{DATASET}.validation_size"] = validation // part
         changes[f"studies.{STUDY}.training_size"] = (60_000 - validation) // part
@@ -156,7 +159,8 @@ def _project(settings: Settings, folder: Path, part: int) -> Path:
 
 def _rows(measured: Mapping[str, Measured], ours: str, workers: int, part: int) -> list[Row]:
     mine, theirs = measured["ours"], measured["usual"]
-    work = f"study `{STUDY}`, {'an epoch' if part == 1 else f'1/{part} of an epoch'} of its 5 networks, {ours}"
+    images = "an epoch" if part == 1 else f"1/{part} of an epoch"
+    work = f"study `{STUDY}`, {images} of its 5 networks, batch {BATCH}, {ours}"
     last_mine, last_theirs = mine.results[-1], theirs.results[-1]
     seconds = [[result.training_seconds for result in side.results] for side in (mine, theirs)]
     recipe = f"usual recipe, {workers} workers:"

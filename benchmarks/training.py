@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks import usual
 from benchmarks.machine import FLOPS, cores, product_side
 from benchmarks.measure import Ratio, Side, Work, alternate
-from benchmarks.settings import Settings
+from benchmarks.settings import BATCH, Settings
 from benchmarks.table import Row, ratio_row, share_row
 from oneshot.blocks import ConvLayer
 from oneshot.cost import count_macs
@@ -68,13 +68,15 @@ def wide_task(settings: Settings) -> Task:
     """With the optimizer of the published table of `depths`."""
     optimizer = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=False, weight_decay=0)
     schedule = Schedule(name="constant", warmup=0)
-    recipe = settings.study("depths").supernet.model_copy(update={"optimizer": optimizer, "schedule": schedule})
+    recipe = settings.study("depths").supernet.model_copy(
+        update={"batch_size": BATCH, "optimizer": optimizer, "schedule": schedule}
+    )
     return Task(settings, WIDE, recipe, deepest=True, steps=settings.amount(5, 2))
 
 
 def default_task(settings: Settings) -> Task:
     first, second = (layer.channels for layer in settings.study("depths").space if isinstance(layer, ConvLayer))
-    recipe = settings.study("depths").supernet
+    recipe = settings.study("depths").supernet.model_copy(update={"batch_size": BATCH})
     return Task(settings, (first, second), recipe, deepest=False, steps=settings.amount(100, 40))
 
 
@@ -138,12 +140,12 @@ def faster_workers(make: Callable[..., Work], arguments: tuple[Any, ...], settin
 
 def step_rows(settings: Settings) -> list[Row]:
     task, shares = wide_task(settings), {"auto": 0.85, "fp32": 0.90}
-    return _rows(task, "step of `depths` 64/32, 3-3", cores(), 2.7, shares)
+    return _rows(task, f"step of `depths` 64/32, 3-3, batch {BATCH}", cores(), 2.7, shares)
 
 
 def epoch_rows(settings: Settings) -> list[Row]:
     task, shares = default_task(settings), {"auto": 0.55}
-    return _rows(task, "step of an epoch of `depths`", settings.threads, 3.5, shares)
+    return _rows(task, f"step of an epoch of `depths`, batch {BATCH}", settings.threads, 3.5, shares)
 
 
 def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float]) -> list[Row]:
@@ -178,5 +180,5 @@ def busy_rows(settings: Settings) -> list[Row]:
     beside, alone = measured["busy"], measured["idle"]
     ratio = Ratio.of(beside.seconds, alone.seconds)
     figures = [f"{1000 * side.median / task.steps:.1f} ms" for side in (beside, alone)]
-    work = f"step of an epoch of `depths` beside a busy core, {threads} thread{'s' * (threads > 1)}"
+    work = f"step of an epoch of `depths`, batch {BATCH}, beside a busy core, {threads} thread{'s' * (threads > 1)}"
     return [Row(work, figures[0], f"nothing else running: {figures[1]}", ratio.value, "", ratio.spread, at_most=2)]

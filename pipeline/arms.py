@@ -7,7 +7,7 @@ import numpy
 import torch
 
 from oneshot.arms import Arms
-from oneshot.data import Examples, load_split, load_test
+from oneshot.data import Examples, load_test
 from oneshot.evaluation import build_tree, calibrated_tree, predict
 from oneshot.machine import Machine
 from oneshot.resampling import Correct
@@ -23,7 +23,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def measure_arms(context: Context, machine: Machine) -> Arms:
     on_validation = found_on_validation(context)
-    training, _ = load_split(context.dataset_folder, context.dataset, context.training_size, machine.device)
+    training, _ = context.load_split(machine)
     test = load_test(context.dataset_folder, like=training).to(machine.device)
     by_seed = [_predict_arms(context, seed, training, test, machine) for seed in context.study.seeds]
     correct = {arm: numpy.stack([each[arm] for each in by_seed]) for arm in by_seed[0]}

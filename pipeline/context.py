@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oneshot.data import Examples, load_split
 from oneshot.machine import Machine
 from oneshot.params import Dataset, Params, Study
 from oneshot.space import SearchSpace, architecture_id
@@ -63,3 +64,7 @@ class Context:
     def machine(self, threads: int) -> Machine:
         compute = self.params.compute
         return Machine.resolve(compute.device, compute.precision, threads)
+
+    def load_split(self, machine: Machine) -> tuple[Examples, Examples]:
+        """Images for training and for validation, on the machine's device."""
+        return load_split(self.dataset_folder, self.dataset, self.training_size, machine.device)

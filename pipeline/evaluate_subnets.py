@@ -2,7 +2,6 @@
 how far its predictions are from those of the largest."""
 
 from oneshot.cost import by_size, count_macs, count_params
-from oneshot.data import load_split
 from oneshot.evaluation import accuracies, calibrated_tree, log_probabilities, score_inherited, symmetrised_kl
 from oneshot.space import architecture_id
 from oneshot.tables import write_csv
@@ -15,7 +14,7 @@ COLUMNS = ("architecture", "seed", "val_accuracy", "val_accuracy_inherited", "pa
 def run(context: Context) -> None:
     machine = context.machine(context.params.compute.supernet_threads)
     machine.claim()
-    training, validation = load_split(context.dataset_folder, context.dataset, context.training_size, machine.device)
+    training, validation = context.load_split(machine)
     section, reference = context.study.evaluate, by_size(context.space)[-1]
     rows = []
     for seed in context.study.seeds:
