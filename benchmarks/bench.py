@@ -20,13 +20,9 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
   and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
   0 or 2 workers, whichever was faster.
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
-- Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss: about the
-  most of the matrix product that a training which calls them can have. Where a training misses its floor, this is what
-  stands in the way: an epoch of `depths` cannot come nearer to the product than all its layers do, and an epoch of the
-  five networks of `kernels-sum` is 1,950 steps, each of which takes two threads what its layers take one for half of the
-  batch.
-- Tracking costs a stage about the same seconds however long it is; beside a training of seconds that is much, beside
-  one of minutes little.
+- Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by one
+  thread with its half of a batch: about what a training that calls them can have. Where a training misses its floor, they
+  say what stands in the way. Every share is of the product on as many threads.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
   be faster than torch's product.
 - Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from oneshot.errors import MISSING_INPUT, OneshotError
 
+STUDY = "ONESHOT_STUDY"
+"""Of the environment: whose files a process needs that can be given no argument."""
+
 
 def address(stage: str, key: str) -> str:
     """DVC's name of a stage for a study or dataset; `report` is one for all."""

@@ -15,7 +15,7 @@ from oneshot.progress import ProgressListener
 from oneshot.tracking import PATIENCE
 from oneshot.writer import sole_writer
 from pipeline.dvcfile import file_md5
-from pipeline.layout import Layout
+from pipeline.layout import STUDY, Layout
 from pipeline.publish import LiveRuns, StageRuns, record_of_run
 from pipeline.units import Record
 
@@ -64,7 +64,8 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
             importlib.import_module("pipeline.report").run(params, layout)
         else:
             if name == "train_standalones" and params.compute.workers > 1:
-                prepare_processes(f"pipeline.{name}")
+                os.environ[STUDY] = key
+                prepare_processes(f"pipeline.{name}", "pipeline.preload")
             from pipeline.context import Context  # imports torch, as the others do now
 
             with ProgressListener(f"{name}@{key}") as progress:

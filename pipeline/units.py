@@ -26,6 +26,8 @@ from pipeline.layout import Layout, StudyLayout, address
 DOWNLOADS, PAGES = "data_download", "report_page"  # with an underscore: no study can have such a name
 ARMS = {"oneshot": "evaluate_subnets", "standalone": "train_standalones"}
 """Stages that make what is compared, by the arm's name in the columns of comparison.csv."""
+MACHINE = ("device", "precision", "threads")
+"""What a timing file says of the machine that bytes depend on: `auto` made concrete."""
 SHOWN_BEFORE = (
     *("architecture", "params", "macs", "kl_to_reference"),
     *("oneshot_val_accuracy", "standalone_val_accuracy"),  # the curves end there
@@ -176,13 +178,15 @@ def _digest(content: Mapping[str, str]) -> str:
 
 
 def _supernets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
-    seconds = _seconds(read_json(paths.supernet_timing))
+    timing = read_json(paths.supernet_timing)
+    seconds = _seconds(timing)
     for (seed,), rows in _grouped(read_csv(paths.supernet_curves), "seed"):
         weights = paths.supernet_weights / f"{seed}.safetensors"
         yield _unit(
             record,
             "supernet",
             seed,
+            _machine(timing),
             curve=[curve_point(list(epoch)) for _, epoch in groupby(rows, lambda row: row["epoch"])],
             metrics={"time/train_seconds": seconds["supernet", seed]},
             artifacts=[(weights, "weights"), (paths.supernet_curves, ""), (paths.supernet_sampling, "")],
@@ -191,12 +195,14 @@ def _supernets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
 
 def _subnets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
     curves = dict(_grouped(read_csv(paths.supernet_curves), "architecture", "seed"))
+    machine = _machine(read_json(paths.supernet_timing))
     for row in read_csv(paths.oneshot):
         architecture, seed = row["architecture"], row["seed"]
         yield _unit(
             record,
             architecture,
             seed,
+            machine,
             curve=[curve_point([point]) for point in curves[architecture, seed]],
             metrics={
                 "cost/params": float(row["params"]),
@@ -208,7 +214,8 @@ def _subnets(paths: StudyLayout, record: Record) -> Iterator[Unit]:
 
 
 def _standalones(paths: StudyLayout, record: Record) -> Iterator[Unit]:
-    seconds = _seconds(read_json(paths.standalone_timing))
+    timing = read_json(paths.standalone_timing)
+    seconds = _seconds(timing)
     layers = TypeAdapter(tuple[AnyLayer, ...]).validate_python(record.params[f"studies.{record.key}.space"])
     space = SearchSpace(layers, INPUT_SHAPE)
     costs = {
@@ -224,6 +231,7 @@ def _standalones(paths: StudyLayout, record: Record) -> Iterator[Unit]:
             record,
             architecture,
             seed,
+            _machine(timing),
             curve=[curve_point([row]) for row in rows],
             metrics=costs[architecture] | {"time/train_seconds": seconds[architecture, seed]},
             artifacts=[(weights, "weights")],
@@ -231,13 +239,14 @@ def _standalones(paths: StudyLayout, record: Record) -> Iterator[Unit]:
 
 
 def _comparison(paths: StudyLayout, record: Record) -> Iterator[Unit]:
-    summary = read_json(paths.comparison) | read_json(paths.timing)
+    timing = read_json(paths.timing)
+    summary = read_json(paths.comparison) | timing
     files = (paths.comparison_table, paths.comparison, paths.timing)
     yield _unit(
         record,
         "comparison",
         "all",
-        tags={"verdict": summary["verdict"]},
+        _machine(timing) | {"verdict": summary["verdict"]},
         metrics=dict(_numbers("compare", summary)),
         artifacts=[(paths.figures, "figures"), *((file, "") for file in files)],
     )
@@ -262,6 +271,11 @@ def _grouped(rows: Rows, *columns: str) -> Iterator[tuple[tuple[str, ...], list[
     for row in rows:
         groups.setdefault(tuple(row[column] for column in columns), []).append(row)
     yield from groups.items()
+
+
+def _machine(timing: Mapping[str, Any]) -> dict[str, str]:
+    """Tags: params say what was asked for."""
+    return {f"machine.{name}": str(timing[name]) for name in MACHINE}
 
 
 def _seconds(timing: Mapping[str, Any]) -> dict[tuple[str, str], float]:

@@ -20,7 +20,7 @@ from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id
 from oneshot.state import tensors
 from oneshot.supernet import SuperNet
-from oneshot.training import Trainer, run_whole, schedule_factor, steps_per_epoch
+from oneshot.training import Trainer, _Losses, run_whole, schedule_factor, steps_per_epoch
 
 ADADELTA = Adadelta(name="adadelta", lr=1.0, rho=0.9, weight_decay=0.0)
 SGD = Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0005)
@@ -336,6 +336,22 @@ def test_loss_that_is_not_finite_ends_training_before_a_weight_moves(value, thre
         next(epochs)
     assert error.value.exit_code == TRAINING == 1
     assert torch.equal(trainer.model.weight, weights[-1])
+
+
+def test_on_another_device_a_loss_is_read_when_the_epoch_has_ended():
+    losses = _Losses(Machine("cuda", "bf16", 1))
+    for step, loss in enumerate((1.0, float("nan"), 3.0)):
+        losses.add(torch.tensor([loss, 2.0]), ["a", "b"], f"step {step}")
+    with pytest.raises(OneshotError, match="architecture a, step 1: the loss is nan"):
+        losses.by_path()
+
+
+def test_losses_are_kept_by_path_in_the_order_of_the_steps():
+    for device in ("cpu", "cuda"):
+        losses = _Losses(Machine(device, "fp32", 1))
+        for step, paths in enumerate(("ab", "bc", "ca")):
+            losses.add(torch.tensor([step, step + 0.5]), tuple(paths), "")
+        assert losses.by_path() == {"a": [0, 2.5], "b": [0.5, 1], "c": [1.5, 2]}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -60,18 +60,22 @@ def load(folder: Path, part: Part, moments: tuple[float, float] | None = None) -
     return Examples(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64), mean, deviation)
 
 
-@lru_cache(maxsize=1)
 def load_split(folder: Path, section: Dataset, training_size: int, device: str = "cpu") -> tuple[Examples, Examples]:
     """Train and validation, cut from the training files; a function of the sizes and the section's seed alone.
 
-    A process that trains several networks loads them once.
+    A process loads them once, however many networks it trains; processes forked from it share them.
     """
+    training, validation = _load_split(folder, section, training_size)
+    return training.to(device), validation.to(device)
+
+
+@lru_cache(maxsize=1)
+def _load_split(folder: Path, section: Dataset, training_size: int) -> tuple[Examples, Examples]:
     everything = load(folder, "train")
     order = torch.randperm(len(everything), generator=generator(section.split_seed, "split"))
     validation, train = order[: section.validation_size], order[section.validation_size :][:training_size]
     # Sorted, so that a split is a set: the order of training is the epochs' business.
-    splits = everything.take(train.sort().values), everything.take(validation.sort().values)
-    return splits[0].to(device), splits[1].to(device)
+    return everything.take(train.sort().values), everything.take(validation.sort().values)
 
 
 def load_test(folder: Path, like: Examples) -> Examples:

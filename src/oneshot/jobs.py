@@ -164,14 +164,14 @@ def _run_here(
     _raise_first(failures)
 
 
-def prepare_processes(module: str) -> ForkServerContext:
+def prepare_processes(*modules: str) -> ForkServerContext:
     """Begins to import what jobs need, in a process that theirs are forked from: once, and its memory is shared.
 
     Not forked from this one: a fork inherits torch's thread pools, once they have worked, in a state that can hang.
     """
     context = multiprocessing.get_context("forkserver")
     # torch.optim imports the second when it is first used, which costs each process a second.
-    context.set_forkserver_preload([module, "torch._dynamo"])
+    context.set_forkserver_preload([*modules, "torch._dynamo"])
     with interruptions_blocked():
         forkserver.ensure_running()
     return context

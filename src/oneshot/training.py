@@ -186,8 +186,11 @@ class _Losses:
         return self._read
 
     def _take(self) -> None:
-        for losses, paths, where in self._unread:
-            for path, loss in zip(paths, losses.tolist(), strict=True):
+        if not self._unread:
+            return
+        values = torch.stack([losses for losses, _, _ in self._unread]).tolist()  # one copy, however many steps
+        for (_, paths, where), of_step in zip(self._unread, values, strict=True):
+            for path, loss in zip(paths, of_step, strict=True):
                 if not math.isfinite(loss):
                     raise OneshotError(
                         f"architecture {path}, {where}: the loss is {loss}; it must be finite; "
