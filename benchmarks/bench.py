@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in a
-process of its own, after a warm-up. Times are medians; a ratio is the median of the rounds' own, with their range.
+process of its own, after a warm-up, but where a round is a whole epoch. Times are medians; a ratio is the median of
+the rounds' own, with their range.
 
 - The usual recipe is `benchmarks/usual.py`: images decoded and normalised one by one in a DataLoader, float32,
   contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
@@ -21,8 +22,8 @@ process of its own, after a warm-up. Times are medians; a ratio is the median of
   0 or 2 workers, whichever was faster.
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
 - Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by one
-  thread with its half of a batch: about what a training that calls them can have. Where a training misses its floor, they
-  say what stands in the way. Every share is of the product on as many threads.
+  thread with its half of a batch of 128: about what a training that calls them can have. Where a training misses its
+  floor, they say what stands in the way. Every share is of the product on as many threads.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
   be faster than torch's product.
 - Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.

@@ -9,7 +9,7 @@ from pipeline.layout import Layout
 
 DATASET = "mnist"
 BATCH = 128
-"""Of training steps: the batch size that the usual recipe has, larger than the default here."""
+"""That of the usual recipe, and of all studies here but `depths`, which has a smaller one."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import usual
 from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.project import make_project
-from benchmarks.settings import BATCH, DATASET, Settings
+from benchmarks.settings import DATASET, Settings
 from benchmarks.table import Row, ratio_row
 from benchmarks.training import faster_workers
 from oneshot.data import Examples, load_split
@@ -145,10 +145,7 @@ def study_rows(settings: Settings) -> list[Row]:
 
 def _project(settings: Settings, folder: Path, part: int) -> Path:
     validation = settings.params.datasets[DATASET].validation_size
-    recipe = {"epochs": 1, "batch_size": BATCH}
-    changes: dict[str, Any] = {
-        f"studies.{STUDY}.{arm}.{key}": value for arm in ("supernet", "standalone") for key, value in recipe.items()
-    }
+    changes: dict[str, Any] = {f"studies.{STUDY}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
     if part > 1:
         changes[f"datasets.{DATASET}.validation_size"] = validation // part
         changes[f"studies.{STUDY}.training_size"] = (60_000 - validation) // part
@@ -160,18 +157,18 @@ def _project(settings: Settings, folder: Path, part: int) -> Path:
 def _rows(measured: Mapping[str, Measured], ours: str, workers: int, part: int) -> list[Row]:
     mine, theirs = measured["ours"], measured["usual"]
     images = "an epoch" if part == 1 else f"1/{part} of an epoch"
-    work = f"study `{STUDY}`, {images} of its 5 networks, batch {BATCH}, {ours}"
-    last_mine, last_theirs = mine.results[-1], theirs.results[-1]
+    work = f"study `{STUDY}`, {images} of its 5 networks, {ours}"
     seconds = [[result.training_seconds for result in side.results] for side in (mine, theirs)]
+    trained, usually_trained = (f"{median(side):.1f} s" for side in seconds)
     recipe = f"usual recipe, {workers} workers:"
     whole = Ratio.of(theirs.seconds, mine.seconds)
     alone = Ratio.of(seconds[1], seconds[0])
     rows = [
         ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{recipe} {theirs.median:.1f} s", whole, 8),
-        ratio_row(f"{work}, training alone", f"{seconds[0][-1]:.1f} s", f"{recipe} {seconds[1][-1]:.1f} s", alone, 8),
+        ratio_row(f"{work}, training alone", trained, f"{recipe} {usually_trained}", alone, 8),
     ]
     for name in ("oneshot", "standalone"):
-        reached, usually = getattr(last_mine, name), getattr(last_theirs, name)
+        reached, usually = (mean(getattr(result, name) for result in side.results) for side in (mine, theirs))
         difference = 100 * (reached - usually)
         rows.append(
             Row(

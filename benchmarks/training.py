@@ -74,9 +74,11 @@ def wide_task(settings: Settings) -> Task:
     return Task(settings, WIDE, recipe, deepest=True, steps=settings.amount(5, 2))
 
 
-def default_task(settings: Settings) -> Task:
-    first, second = (layer.channels for layer in settings.study("depths").space if isinstance(layer, ConvLayer))
-    recipe = settings.study("depths").supernet.model_copy(update={"batch_size": BATCH})
+def default_task(settings: Settings, batch_size: int | None = None) -> Task:
+    """batch_size: the recipe's own unless given."""
+    study = settings.study("depths")
+    first, second = (layer.channels for layer in study.space if isinstance(layer, ConvLayer))
+    recipe = study.supernet.model_copy(update={"batch_size": batch_size or study.supernet.batch_size})
     return Task(settings, (first, second), recipe, deepest=False, steps=settings.amount(100, 40))
 
 
@@ -144,8 +146,13 @@ def step_rows(settings: Settings) -> list[Row]:
 
 
 def epoch_rows(settings: Settings) -> list[Row]:
-    task, shares = default_task(settings), {"auto": 0.55}
-    return _rows(task, f"step of an epoch of `depths`, batch {BATCH}", settings.threads, 3.5, shares)
+    tasks = [default_task(settings, BATCH), default_task(settings)]
+    return list(chain.from_iterable(map(_epoch_rows, tasks[: settings.amount(2, 1)])))
+
+
+def _epoch_rows(task: Task) -> list[Row]:
+    work = f"step of an epoch of `depths`, batch {task.recipe.batch_size}"
+    return _rows(task, work, task.settings.threads, 3.5, {"auto": 0.55})
 
 
 def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float]) -> list[Row]:
@@ -180,5 +187,6 @@ def busy_rows(settings: Settings) -> list[Row]:
     beside, alone = measured["busy"], measured["idle"]
     ratio = Ratio.of(beside.seconds, alone.seconds)
     figures = [f"{1000 * side.median / task.steps:.1f} ms" for side in (beside, alone)]
-    work = f"step of an epoch of `depths`, batch {BATCH}, beside a busy core, {threads} thread{'s' * (threads > 1)}"
+    name = f"step of an epoch of `depths`, batch {task.recipe.batch_size}, beside a busy core"
+    work = f"{name}, {threads} thread{'s' * (threads > 1)}"
     return [Row(work, figures[0], f"nothing else running: {figures[1]}", ratio.value, "", ratio.spread, at_most=2)]
