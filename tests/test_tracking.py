@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from project import BIN, ENVIRONMENT, Project
 
 from oneshot.documents import load_document, write_document
-from oneshot.tables import read_csv
+from oneshot.tables import read_csv, read_json
 from oneshot.tracking import Tracker, Unit, load_library
 from pipeline.layout import StudyLayout
 from pipeline.units import compared_metrics
@@ -52,6 +52,16 @@ def test_every_unit_has_one_finished_run(finished_project: Project) -> None:
         assert stages == sorted(
             ["train_supernet", "compare"] + architectures * ["evaluate_subnets"] + architectures * ["train_standalones"]
         )
+
+
+def test_every_run_of_a_study_says_what_auto_became(finished_project: Project) -> None:
+    for study in NETWORKS:
+        paths = StudyLayout(finished_project.folder / "results" / study)
+        timings = {"train_standalones": paths.standalone_timing, "compare": paths.timing}
+        for run in runs(finished_project.folder, study):
+            made_on = read_json(timings.get(run.data.tags["stage"], paths.supernet_timing))
+            for name in ("device", "precision", "threads"):
+                assert run.data.tags[f"machine.{name}"] == str(made_on[name]) != "auto"
 
 
 def test_a_standalone_and_its_subnet_show_the_same_keys(finished_project: Project) -> None:
