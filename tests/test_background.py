@@ -110,7 +110,8 @@ def test_a_failure_is_told_at_the_end(diary: Background, method: str, failure: s
 def test_an_interruption_reaches_the_caller_alone(diary: Background, file: Path) -> None:
     diary.tell("sleep", 1)
     wait_for(file, "asleep")
-    (process,) = (child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline()))
+    alive = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    (process,) = (child for child in alive if "spawn_main" in " ".join(child.cmdline()))
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
     diary.tell("note", "awake")
