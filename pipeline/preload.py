@@ -15,6 +15,7 @@ from pipeline.layout import STUDY, Layout
 
 
 def load_shared(study: str) -> None:
+    """Makes the study's next `load_split` find what it asks for. Raises OneshotError as that does."""
     layout = Layout.find()
     params = load_params(layout.params)
     dataset = params.run[study]
