@@ -23,9 +23,11 @@ the rounds' own, with their range.
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
 - Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by one
   thread with its half of a batch of 128: about what a training that calls them can have. Where a training misses its
-  floor, they say what stands in the way: an epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 on
-  two threads, so that its layers alone take 1,950 times the milliseconds of their row. Every share is of the product
-  on as many threads.
+  floor, they say what stands in the way: an epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out
+  of 50,000 images on two threads, so that its layers alone take 1,950 times the milliseconds of their row. Every share
+  is of the product on as many threads.
+- What telling MLflow costs is counted in seconds of the processor, by the process that tells it: a training that keeps
+  every core busy is held up by no more. A comparison of whole stages, whose seconds vary by more, stands below it.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
   be faster than torch's product.
 - Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.

@@ -15,7 +15,7 @@ from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id, canonical
 from oneshot.state import restore, tensors
-from oneshot.supernet import SuperNet, build_standalone
+from oneshot.supernet import ChannelsLastAverage, SuperNet, build_standalone
 from oneshot.training import Trainer
 
 OPTIMIZERS = {
@@ -290,3 +290,22 @@ def test_stored_weights_of_another_type_or_without_a_value_are_refused(damage, t
     stored[name] = damage(stored[name])
     with pytest.raises(ValueError, match=told):
         restore(supernet, stored)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_global_average_is_pytorchs_own_bit_for_bit_with_a_channels_last_gradient(dtype):
+    images = torch.randn(8, 16, 7, 7, dtype=dtype).to(memory_format=torch.channels_last)
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    scale = torch.randn(8, 16, 1, 1, dtype=dtype)
+    averages = ChannelsLastAverage()(ours), nn.AdaptiveAvgPool2d(1)(theirs)
+    for each in averages:
+        each.backward(scale)
+    assert torch.equal(*averages)
+    assert torch.equal(ours.grad, theirs.grad)
+
+    # A leaf's gradient is brought into the leaf's layout, one further in is not.
+    seen = []
+    inner = images.clone().requires_grad_().neg()
+    inner.register_hook(seen.append)
+    ChannelsLastAverage()(inner).backward(scale)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)

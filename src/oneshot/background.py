@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from oneshot.garbage import collect_rarely
 from oneshot.jobs import interruptions_blocked
 
 
@@ -82,6 +83,7 @@ class Background:
 
 
 def _serve(connection: Connection, make: Callable[..., Told], arguments: tuple[Any, ...]) -> None:
+    collect_rarely()
     os.nice(5)  # the caller's own work comes first
     try:
         told = make(*arguments)

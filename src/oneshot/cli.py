@@ -35,6 +35,9 @@ def script() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: with 128 and the signal's number if one came, else as the command says."""
     _hear(_end_at_once)
+    from oneshot.garbage import collect_rarely
+
+    collect_rarely()
     from oneshot.commands import main as run  # the first of the imports that take time
 
     came: list[int] = []

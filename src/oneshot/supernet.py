@@ -40,7 +40,7 @@ def build_module(operation: Operation) -> nn.Module:
         case MaxPool(size):
             return nn.MaxPool2d(size)
         case GlobalAveragePool():
-            return nn.AdaptiveAvgPool2d(1)
+            return ChannelsLastAverage()
         case Flatten():
             return nn.Flatten()
     raise TypeError(operation)
@@ -51,6 +51,15 @@ def _initialised(step: Step, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "initialisation", step.name))
         return build_module(step.operation)
+
+
+class ChannelsLastAverage(nn.Module):
+    """nn.AdaptiveAvgPool2d(1), bit for bit, but that its gradient is laid out as the images are. The layer before takes
+    ten times as long with another layout."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (batch, channels, height, width) -> (batch, channels, 1, 1)."""
+        return images.permute(0, 2, 3, 1).flatten(1, 2).mean(1)[:, :, None, None]
 
 
 class SuperNet(nn.Module):
