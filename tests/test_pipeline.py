@@ -30,6 +30,15 @@ def test_a_fresh_project_runs_every_stage(finished_run: Outcome) -> None:
     assert finished_run.ran == ALL_STAGES
 
 
+def test_every_stage_says_what_it_came_to(finished_run: Outcome, finished_project: Project) -> None:
+    rows = (finished_project.folder / "results/depths/oneshot.csv").read_text().splitlines()[1:]
+    best = max(row.split(",")[2] for row in rows)
+    assert "mnist: its four files are as pinned" in finished_run.output
+    assert f"depths: {len(rows)} subnets scored; validation accuracy {best} at best, by " in finished_run.output
+    assert finished_run.output.count("\nMean gap ") == 2  # a study each
+    assert "the page is report/index.html" in finished_run.output
+
+
 def test_compare_writes_every_figure(finished_project: Project) -> None:
     names = {"curves", "oneshot_vs_standalone", "pareto", "gap_ledger", "supernet", "table"}
     for study in ("kernels-sum", "depths"):

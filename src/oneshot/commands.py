@@ -84,10 +84,7 @@ def _stage_command(name: str, summary: str) -> None:
 
         @main.command(name, help=summary)
         def report() -> None:
-            from pipeline.runner import run_stage
-
-            run_stage(name, "", _warn)
-            click.echo("the page is report/index.html")
+            _run_stage(name, "")
 
         return
     option = "dataset" if name == "download" else "study"
@@ -97,9 +94,16 @@ def _stage_command(name: str, summary: str) -> None:
         f"--{option}", "key", metavar="NAME", help=f"Which {option} of params.yaml; under DVC the stage says it."
     )
     def command(key: str | None) -> None:
-        from pipeline.runner import run_stage
+        _run_stage(name, key or _key_from_dvc(name, option))
 
-        run_stage(name, key or _key_from_dvc(name, option), _warn)
+
+def _run_stage(name: str, key: str) -> None:
+    from pipeline.outcome import outcome
+    from pipeline.runner import run_stage
+
+    run_stage(name, key, _warn)
+    if text := outcome(name, key):
+        click.echo(text)
 
 
 def _key_from_dvc(name: str, option: str) -> str:
