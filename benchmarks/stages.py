@@ -1,24 +1,21 @@
-"""What surrounds a training: telling MLflow, starting, the command line, DVC, and the memory of a stage."""
+"""What surrounds a training: starting, the command line, DVC, and the memory of a stage."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 
-from benchmarks.measure import Measured, Ratio, Side, Work, alternate
+from benchmarks.measure import Measured, Side, Work, alternate
 from benchmarks.project import BIN, end_session, environment, finish, make_project, start
 from benchmarks.settings import Settings
 from benchmarks.table import Row
-from benchmarks.tracked import SECONDS_FILE
 from pipeline.layout import Layout
 
 ONESHOT = str(BIN / "oneshot")
-TRACKED = "kernels-sum"
+STUDY = "kernels-sum"
 # Ends the process as soon as the first step is done.
 FIRST_STEP = """
 import os, sys
@@ -27,71 +24,9 @@ from oneshot.cli import main
 jobs.Reporter.tick = lambda *_: os._exit(0)
 main(["train_supernet", "--study", sys.argv[1]])
 """
-# The stage as ever, but for its tracking, which counts.
-TRACKED_STAGE = """
-import sys
-from benchmarks.tracked import CountedRuns
-from oneshot.cli import main
-from pipeline import runner
-runner.StageRuns = CountedRuns
-main(["train_supernet", "--study", sys.argv[1]])
-"""
 GIGABYTE = 1e9
 INTERVAL = 0.2
 """Seconds between two looks at the memory."""
-
-
-def make_stage(root: Path, folder: Path, tracking: str) -> Work:
-    """The stage's own seconds, and the processor's that tracking took after its import."""
-
-    def run() -> tuple[float, float]:
-        shutil.rmtree(folder / ".work", ignore_errors=True)
-        counted = folder / "tracking-seconds"
-        counted.write_text("0")
-        command = [sys.executable, "-c", TRACKED_STAGE, TRACKED]
-        own = {"PYTHONPATH": str(root), "ONESHOT_TRACKING": tracking, SECONDS_FILE: str(counted)}
-        finish(start(folder, command, **own))
-        timing = json.loads(Layout(folder, folder).study(TRACKED).supernet_timing.read_text())
-        return float(timing["train_seconds"]) + float(timing["evaluation_seconds"]), float(counted.read_text())
-
-    return run
-
-
-def tracking_rows(settings: Settings) -> list[Row]:
-    epochs = settings.amount(settings.study(TRACKED).supernet.epochs, 1)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "project"
-        make_project(settings, folder, TRACKED, {f"studies.{TRACKED}.supernet.epochs": epochs})
-        # Not dropped, the first round makes MLflow's database, once for a repository.
-        sides = [Side(tracking, make_stage, (settings.root, folder, tracking)) for tracking in ("on", "off")]
-        measured = alternate(sides, settings.amount(4, 2), warmups=0)
-    work = f"`train_supernet@{TRACKED}` of {epochs} epochs: telling MLflow"
-    (_, making), *counted = measured["on"].results
-    shares = [100 * told / trained for trained, told in counted]
-    stage, tracking = (median(column) for column in zip(*counted, strict=True))
-    on, off = (measured[side].seconds[1:] for side in ("on", "off"))
-    ratio = Ratio.of(off, on)
-    low, high = (100 * (1 - bound) for bound in reversed(ratio.spread))
-    return [
-        Row(
-            f"{work}, after its import, seconds of one core",
-            f"{tracking:.2f} s",
-            f"the stage's training and scoring: {stage:.2f} s",
-            median(shares),
-            "%",
-            (min(shares), max(shares)),
-            at_most=2,
-        ),
-        Row(f"{work}, the first time, when its database is made", f"{making:.2f} s", "", None),
-        Row(
-            f"{work}, from the stage's start to its end",
-            f"{median(on):.2f} s",
-            f"untracked: {median(off):.2f} s",
-            100 * (1 - ratio.value),
-            "%",
-            (low, high),
-        ),
-    ]
 
 
 def make_command(folder: Path, command: list[str]) -> Work:
@@ -109,9 +44,9 @@ def start_rows(settings: Settings) -> list[Row]:
     rounds = settings.amount(7, 2)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
-        make_project(settings, folder, TRACKED, {})
+        make_project(settings, folder, STUDY, {})
         commands = {
-            "stage": [sys.executable, "-c", FIRST_STEP, TRACKED],
+            "stage": [sys.executable, "-c", FIRST_STEP, STUDY],
             "torch": [sys.executable, "-c", "import torch"],
             "help": [ONESHOT, "--help"],
             "python": [sys.executable, "-c", "pass"],

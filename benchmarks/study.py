@@ -135,58 +135,54 @@ def study_rows(settings: Settings) -> list[Row]:
     of the images."""
     part = settings.amount(1, 10)
     with tempfile.TemporaryDirectory() as scratch:
-        workers = faster_workers(make_usual, (_project(settings, Path(scratch) / "part", _epoch(25)),), settings)
+        rough = Path(scratch) / "rough"
+        make_project(settings, rough, STUDY, _epoch(settings, 25))
+        workers = faster_workers(make_usual, (rough,), settings)
 
         def measure(name: str, changes: Mapping[str, Any], rounds: int, warmups: int) -> dict[str, Measured]:
-            folder = _project(settings, Path(scratch) / name, changes)
+            folder = Path(scratch) / name
+            make_project(settings, folder, STUDY, changes)
             sides = [Side("ours", make_ours, (folder,)), Side("usual", make_usual, (folder, workers))]
             return alternate(sides, rounds, warmups)
 
         # Whole epochs are warm-up enough: the median of the rounds drops the first.
-        timed = measure("epoch", _epoch(part), settings.amount(3, 1), settings.amount(0, 1))
+        timed = measure("epoch", _epoch(settings, part), settings.amount(3, 1), settings.amount(0, 1))
         trained = timed if settings.quick else measure("recipe", {}, 1, 0)
-    recipe = f"usual recipe, {workers} workers:"
     images = "an epoch" if part == 1 else f"1/{part} of an epoch"
     after = images if settings.quick else "the whole recipe"
-    return [
-        *_time_rows(timed, f"{images} of its 5 networks", settings, recipe),
-        *_accuracy_rows(trained, after, recipe),
-    ]
+    against = f"usual recipe, {workers} workers:"
+    work = f"study `{STUDY}`, {images} of its 5 networks, {settings.params.compute.workers} workers"
+    return [*_time_rows(timed, work, against), *_accuracy_rows(trained, after, against)]
 
 
-def _epoch(part: int) -> dict[str, Any]:
+def _epoch(settings: Settings, part: int) -> dict[str, Any]:
     """Changes of the params: an epoch of each network, of the `part`th part of the images."""
     changes: dict[str, Any] = {f"studies.{STUDY}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
     if part > 1:
-        images = {f"datasets.{DATASET}.validation_size": 10_000, f"studies.{STUDY}.training_size": 50_000}
-        changes |= {key: number // part for key, number in images.items()}
+        validation = settings.params.datasets[DATASET].validation_size
+        changes[f"datasets.{DATASET}.validation_size"] = validation // part
+        changes[f"studies.{STUDY}.training_size"] = settings.params.training_size(STUDY) // part
         changes[f"studies.{STUDY}.evaluate.calibration_images"] = 100
     return changes
 
 
-def _project(settings: Settings, folder: Path, changes: Mapping[str, Any]) -> Path:
-    make_project(settings, folder, STUDY, changes)
-    return folder
-
-
-def _time_rows(measured: Mapping[str, Measured], trained: str, settings: Settings, recipe: str) -> list[Row]:
+def _time_rows(measured: Mapping[str, Measured], work: str, against: str) -> list[Row]:
     mine, theirs = measured["ours"], measured["usual"]
-    work = f"study `{STUDY}`, {trained}, {settings.params.compute.workers} workers"
     seconds = [[result.training_seconds for result in side.results] for side in (mine, theirs)]
     training, usual_training = (f"{median(side):.1f} s" for side in seconds)
     whole = Ratio.of(theirs.seconds, mine.seconds)
     alone = Ratio.of(seconds[1], seconds[0])
     return [
-        ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{recipe} {theirs.median:.1f} s", whole, 8),
-        ratio_row(f"{work}, training alone", training, f"{recipe} {usual_training}", alone, 8),
+        ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{against} {theirs.median:.1f} s", whole, 8),
+        ratio_row(f"{work}, training alone", training, f"{against} {usual_training}", alone, 8),
     ]
 
 
-def _accuracy_rows(measured: Mapping[str, Measured], after: str, recipe: str) -> list[Row]:
+def _accuracy_rows(measured: Mapping[str, Measured], after: str, against: str) -> list[Row]:
     mine, theirs = (measured[side].results[-1] for side in ("ours", "usual"))
     rows = []
     for name in ("oneshot", "standalone"):
         reached, usually = getattr(mine, name), getattr(theirs, name)
         work = f"study `{STUDY}`, mean {name} validation accuracy after {after}"
-        rows.append(Row(work, f"{reached:.4f}", f"{recipe} {usually:.4f}", 100 * (reached - usually), " points"))
+        rows.append(Row(work, f"{reached:.4f}", f"{against} {usually:.4f}", 100 * (reached - usually), " points"))
     return rows

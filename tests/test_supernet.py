@@ -293,19 +293,23 @@ def test_stored_weights_of_another_type_or_without_a_value_are_refused(damage, t
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_global_average_is_pytorchs_own_bit_for_bit_with_a_channels_last_gradient(dtype):
-    images = torch.randn(8, 16, 7, 7, dtype=dtype).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("shape", [(32, 16, 14, 14), (250, 32, 14, 14), (3, 5, 9, 4)])
+def test_the_global_average_is_pytorchs_own_bit_for_bit(shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(shape, dtype=dtype, generator=generator).to(memory_format=torch.channels_last)
     ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
-    scale = torch.randn(8, 16, 1, 1, dtype=dtype)
     averages = ChannelsLastAverage()(ours), nn.AdaptiveAvgPool2d(1)(theirs)
-    for each in averages:
-        each.backward(scale)
+    for average in averages:
+        average.backward(torch.randn(average.shape, dtype=dtype, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(*averages)
     assert torch.equal(ours.grad, theirs.grad)
 
-    # A leaf's gradient is brought into the leaf's layout, one further in is not.
-    seen = []
-    inner = images.clone().requires_grad_().neg()
-    inner.register_hook(seen.append)
-    ChannelsLastAverage()(inner).backward(scale)
-    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_global_averages_gradient_is_channels_last(layout):
+    gradients = []
+    # Not a leaf, whose gradient would be brought into its own layout.
+    images = torch.randn(8, 16, 7, 7).to(memory_format=layout).requires_grad_().neg()
+    images.register_hook(gradients.append)
+    ChannelsLastAverage()(images).sum().backward()
+    assert gradients[0].is_contiguous(memory_format=torch.channels_last)

@@ -98,11 +98,11 @@ def _stage_command(name: str, summary: str) -> None:
 
 
 def _run_stage(name: str, key: str) -> None:
-    from pipeline.outcome import outcome
+    from pipeline.ending import describe_result
     from pipeline.runner import run_stage
 
     run_stage(name, key, _warn)
-    if text := outcome(name, key):
+    if text := describe_result(name, key):
         click.echo(text)
 
 
