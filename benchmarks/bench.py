@@ -26,9 +26,10 @@ the rounds' own, with their range.
   floor, they say what stands in the way: an epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out
   of 50,000 images on two threads, so that its layers alone take 1,950 times the milliseconds of their row. Every share
   is of the product on as many threads.
-- What telling MLflow costs is counted in seconds of a core, by the process that tells it: they are all that it can
-  take from a training. In the repository's first stage MLflow's database is made as well. What a stage waits for it at
-  its end is in the row below, which has the import too, and whole stages, whose seconds vary by more.
+- What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
+  that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
+  is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
+  stages, whose seconds vary by more.
 - Accuracies beside the usual recipe's are of one whole training of each network by either, with one seed.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
   be faster than torch's product.

@@ -8,6 +8,8 @@ from oneshot.params import Params, Study, load_params
 from pipeline.layout import Layout
 
 DATASET = "mnist"
+STUDY = "kernels-sum"
+"""Of whatever takes a whole study or stage: its networks are the quickest."""
 BATCH = 128
 """That of the usual recipe, and of all studies here but `depths`, which has a smaller one."""
 

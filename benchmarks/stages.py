@@ -10,12 +10,11 @@ from pathlib import Path
 
 from benchmarks.measure import Measured, Side, Work, alternate
 from benchmarks.project import BIN, end_session, environment, finish, make_project, start
-from benchmarks.settings import Settings
+from benchmarks.settings import STUDY, Settings
 from benchmarks.table import Row
 from pipeline.layout import Layout
 
 ONESHOT = str(BIN / "oneshot")
-STUDY = "kernels-sum"
 # Ends the process as soon as the first step is done.
 FIRST_STEP = """
 import os, sys

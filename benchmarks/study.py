@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import usual
 from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.project import make_project
-from benchmarks.settings import DATASET, Settings
+from benchmarks.settings import DATASET, STUDY, Settings
 from benchmarks.table import Row, ratio_row
 from benchmarks.training import faster_workers
 from oneshot.data import Examples, load_split
@@ -27,7 +27,6 @@ from pipeline import train_standalones, train_supernet
 from pipeline.context import Context
 from pipeline.layout import Layout
 
-STUDY = "kernels-sum"
 Choose = Callable[[int], usual.Choice]
 
 

@@ -10,11 +10,10 @@ from statistics import median
 from benchmarks.counted import SECONDS_FILE
 from benchmarks.measure import Ratio, Side, Work, alternate
 from benchmarks.project import finish, make_project, start
-from benchmarks.settings import Settings
+from benchmarks.settings import STUDY, Settings
 from benchmarks.table import Row
 from pipeline.layout import Layout
 
-STUDY = "kernels-sum"
 STAGE = """
 import sys
 from benchmarks.counted import CountedRuns
