@@ -30,9 +30,14 @@ the rounds' own, with their range.
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
   stages, whose seconds vary by more.
-- Accuracies beside the usual recipe's are of one whole training of each network by either, with one seed.
+- Accuracies beside the usual recipe's are of one whole training of each network by either, with one seed. The usual
+  recipe scores the subnets of `depths` on batch-norm statistics that all of them share; ours have their own.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
-  be faster than torch's product.
+  be faster than torch's product. A step that were all product would do its FLOPs at that rate and nothing else: a
+  floor above that row's ratio, or near it, asks for more than the cores had that hour.
+- Threads in every operation are PyTorch's way: a whole batch at once. A part each is how a supernet is trained here,
+  trainings side by side, with a thread each, how standalones are.
+- `dvc repro -f` runs once alone and once beside a process that never rests, each in a fresh clone, download included.
 - Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.
   The rows by number of subnets have few channels, and say what a node costs beside what it costs with 9.
 - A step of an epoch is what an epoch takes divided by its steps, over the first steps that the sampler draws.
@@ -44,16 +49,17 @@ PARTS = {
     "step": "training.step_rows",
     "epoch": "training.epoch_rows",
     "layers": "layers.layer_rows",
-    "busy": "training.busy_rows",
+    "cores": "cores.core_rows",
     "study": "study.study_rows",
     "scoring": "scoring.scoring_rows",
     "growth": "scoring.growth_rows",
     "tracking": "tracking.tracking_rows",
     "start": "stages.start_rows",
     "memory": "stages.memory_rows",
-    "repro": "stages.recorded_rows",
+    "accuracy": "study.accuracy_rows",
+    "repro": "repro.repro_rows",
 }
-ROUGH = [part for part in PARTS if part != "tracking"]
+ROUGH = [part for part in PARTS if part not in ("tracking", "accuracy", "repro")]
 """What the quick mode measures, to stay within its minutes."""
 
 

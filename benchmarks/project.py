@@ -55,8 +55,12 @@ def start(folder: Path, command: Sequence[str], **changes: str) -> "subprocess.P
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
-    """Raises RuntimeError with what the command said if it failed."""
-    _, said = process.communicate()
+    """Raises RuntimeError with what the command said if it failed. An interruption ends it."""
+    try:
+        _, said = process.communicate()
+    except BaseException:
+        end_session(process)
+        raise
     if process.returncode:
         raise RuntimeError(f"{process.args!r}: exit {process.returncode}: {said[-2000:]}")
 

@@ -1,18 +1,15 @@
 """What surrounds a training: starting, the command line, DVC, and the memory of a stage."""
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.measure import Measured, Side, Work, alternate
 from benchmarks.project import BIN, end_session, environment, finish, make_project, start
 from benchmarks.settings import STUDY, Settings
 from benchmarks.table import Row
-from pipeline.layout import Layout
 
 ONESHOT = str(BIN / "oneshot")
 # Ends the process as soon as the first step is done.
@@ -131,19 +128,3 @@ def _pss(folder: Path) -> float:
     except OSError:
         return 0
     return sum(1024.0 * float(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def recorded_rows(settings: Settings) -> list[Row]:
-    """Seconds that the committed results' own trainings took, which is not yet `dvc repro`: see the README for that."""
-    layout = Layout(settings.root, settings.root)
-    studies = [layout.study(study) for study in settings.params.run]
-    supernets = _recorded(study.supernet_timing for study in studies)
-    total = supernets + _recorded(study.standalone_timing for study in studies) / settings.params.compute.workers
-    work = "trainings and their scoring in the committed timing files; `dvc repro` as a whole takes longer, see README"
-    return [Row(work, f"{total / 60:.1f} minutes", "not measured here", None, " minutes", at_most=12)]
-
-
-def _recorded(timings: Iterable[Path]) -> float:
-    """A job that two studies share, as kernels-sum and kernels-wide do, reports the same seconds in both."""
-    jobs = {tuple(job.items()) for timing in timings for job in json.loads(timing.read_text())["jobs"]}
-    return sum(float(value) for job in jobs for key, value in job if key.endswith("_seconds"))

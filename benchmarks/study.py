@@ -1,4 +1,4 @@
-"""A whole study of `kernels-sum`, its supernet and its four standalones: as the pipeline runs it, and the usual way."""
+"""A whole study, its supernet and its standalones: as the pipeline runs it, and the usual way."""
 
 import shutil
 import tempfile
@@ -28,6 +28,11 @@ from pipeline.context import Context
 from pipeline.layout import Layout
 
 Choose = Callable[[int], usual.Choice]
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[str], int]]] = {
+    "kernels-sum": (usual.KernelsNet, ("3", "5").index),
+    "depths": (usual.DepthsNet, int),
+}
+"""Of each study the usual network, and by which number that knows a choice."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,15 @@ class Accuracies:
         self.seconds[stage] = self.seconds.get(stage, 0) + finished.record["train_seconds"]
 
 
-def make_ours(folder: Path) -> Work:
+def make_ours(folder: Path, name: str) -> Work:
     params, layout = load_params(folder / "params.yaml"), Layout(folder, folder)
 
     def run() -> Result:
         shutil.rmtree(layout.store, ignore_errors=True)
         heard = Accuracies()
         for stage in (train_standalones, train_supernet):
-            stage.run(Context(stage.__name__.rpartition(".")[2], STUDY, params, layout, heard))
-        standalones, supernet = (f"{stage}@{STUDY}" for stage in ("train_standalones", "train_supernet"))
+            stage.run(Context(stage.__name__.rpartition(".")[2], name, params, layout, heard))
+        standalones, supernet = (f"{stage}@{name}" for stage in ("train_standalones", "train_supernet"))
         # Standalones are trained so many at a time.
         seconds = heard.seconds[standalones] / params.compute.workers + heard.seconds[supernet]
         means = {stage: mean(accuracies.values()) for stage, accuracies in heard.last.items()}
@@ -79,27 +84,28 @@ def make_ours(folder: Path) -> Work:
 class UsualStudy:
     """One network after the other, each followed after its epochs by an evaluation pass per subnet."""
 
-    def __init__(self, folder: Path, workers: int):
+    def __init__(self, folder: Path, name: str, workers: int):
         params = load_params(folder / "params.yaml")
-        self.study = params.studies[STUDY]
+        self.study = params.studies[name]
+        self.build, self.number = NETWORKS[name]
         self.space = self.study.search_space()
         dataset = Layout(folder, folder).dataset(DATASET)
-        self.training, self.validation = load_split(dataset, params.datasets[DATASET], params.training_size(STUDY))
+        self.training, self.validation = load_split(dataset, params.datasets[DATASET], params.training_size(name))
         self.workers, self.seconds = workers, 0.0
 
     def run(self) -> Result:
         self.seconds = 0.0
         sampler = build_sampler(self.study.supernet.sampler, self.space, seed=0)
         all_architectures = self.space.architectures
-        subnets = self._train(self.study.supernet, lambda step: _numbers(sampler(step)[0]), all_architectures)
+        subnets = self._train(self.study.supernet, lambda step: self._choice(sampler(step)[0]), all_architectures)
         standalones = [
-            self._train(self.study.standalone, _always(architecture), [architecture])
+            self._train(self.study.standalone, self._always(architecture), [architecture])
             for architecture in all_architectures
         ]
         return Result(self.seconds, mean(subnets), mean(accuracy for (accuracy,) in standalones))
 
     def _train(self, recipe: Recipe, choose: Choose, architectures: Sequence[Architecture]) -> list[float]:
-        model: nn.Module = usual.KernelsNet()
+        model = self.build()
         loader = self._load(self.training, recipe.batch_size, training=True)
         steps = recipe.epochs * steps_per_epoch(len(self.training), recipe.batch_size)
         training = usual.Training(model, choose, recipe, steps)
@@ -109,49 +115,63 @@ class UsualStudy:
             training.train(iter(loader))
             self.seconds += time.perf_counter() - started
             validation = self._load(self.validation, self.study.evaluate.batch_size, training=False)
-            accuracies = [usual.evaluate(model, _numbers(architecture), validation) for architecture in architectures]
+            accuracies = [
+                usual.evaluate(model, self._choice(architecture), validation) for architecture in architectures
+            ]
         return accuracies
+
+    def _always(self, architecture: Architecture) -> Choose:
+        return lambda step: self._choice(architecture)
+
+    def _choice(self, architecture: Architecture) -> usual.Choice:
+        first, second = map(self.number, architecture)
+        return first, second
 
     def _load(self, examples: Examples, batch_size: int, training: bool) -> usual.Batches:
         return usual.load(examples, batch_size, self.workers, training)
 
 
-def make_usual(folder: Path, workers: int) -> Work:
-    return UsualStudy(folder, workers).run
+def make_usual(folder: Path, name: str, workers: int) -> Work:
+    return UsualStudy(folder, name, workers).run
 
 
-def _always(architecture: Architecture) -> Choose:
-    return lambda step: _numbers(architecture)
-
-
-def _numbers(architecture: Architecture) -> usual.Choice:
-    first, second = (("3", "5").index(choice) for choice in architecture)
-    return first, second
+def _measure(
+    settings: Settings, study: str, changes: Mapping[str, Any], workers: int, rounds: int, warmups: int = 0
+) -> dict[str, Measured]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        make_project(settings, folder, study, changes)
+        sides = [Side("ours", make_ours, (folder, study)), Side("usual", make_usual, (folder, study, workers))]
+        return alternate(sides, rounds, warmups)
 
 
 def study_rows(settings: Settings) -> list[Row]:
-    """Time by an epoch of each network, accuracy after the whole recipe; in the quick mode both by an epoch of a tenth
-    of the images."""
+    """By an epoch of each network; in the quick mode of a tenth of the images."""
     part = settings.amount(1, 10)
     with tempfile.TemporaryDirectory() as scratch:
-        rough = Path(scratch) / "rough"
-        make_project(settings, rough, STUDY, _epoch(settings, 25))
-        workers = faster_workers(make_usual, (rough,), settings)
-
-        def measure(name: str, changes: Mapping[str, Any], rounds: int, warmups: int) -> dict[str, Measured]:
-            folder = Path(scratch) / name
-            make_project(settings, folder, STUDY, changes)
-            sides = [Side("ours", make_ours, (folder,)), Side("usual", make_usual, (folder, workers))]
-            return alternate(sides, rounds, warmups)
-
-        # Whole epochs are warm-up enough: the median of the rounds drops the first.
-        timed = measure("epoch", _epoch(settings, part), settings.amount(3, 1), settings.amount(0, 1))
-        trained = timed if settings.quick else measure("recipe", {}, 1, 0)
+        folder = Path(scratch) / "project"
+        make_project(settings, folder, STUDY, _epoch(settings, 25))
+        workers = faster_workers(make_usual, (folder, STUDY), settings)
+    # Whole epochs are warm-up enough: the median of the rounds drops the first.
+    rounds, warmups = settings.amount(3, 1), settings.amount(0, 1)
+    measured = _measure(settings, STUDY, _epoch(settings, part), workers, rounds, warmups)
     images = "an epoch" if part == 1 else f"1/{part} of an epoch"
-    after = images if settings.quick else "the whole recipe"
-    against = f"usual recipe, {workers} workers:"
     work = f"study `{STUDY}`, {images} of its 5 networks, {settings.params.compute.workers} workers"
-    return [*_time_rows(timed, work, against), *_accuracy_rows(trained, after, against)]
+    return _time_rows(measured, work, f"usual recipe, {workers} workers:")
+
+
+def accuracy_rows(settings: Settings) -> list[Row]:
+    """After the whole recipe of each network, once, with one seed."""
+    rows = []
+    for study in NETWORKS:
+        measured = _measure(settings, study, {}, workers=0, rounds=1)
+        mine, theirs = (measured[side].results[0] for side in ("ours", "usual"))
+        for arm in ("oneshot", "standalone"):
+            reached, usually = getattr(mine, arm), getattr(theirs, arm)
+            work = f"study `{study}`, mean {arm} validation accuracy after the whole recipe"
+            points = 100 * (reached - usually)
+            rows.append(Row(work, f"{reached:.4f}", f"usual recipe: {usually:.4f}", points, " points"))
+    return rows
 
 
 def _epoch(settings: Settings, part: int) -> dict[str, Any]:
@@ -175,13 +195,3 @@ def _time_rows(measured: Mapping[str, Measured], work: str, against: str) -> lis
         ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{against} {theirs.median:.1f} s", whole, 8),
         ratio_row(f"{work}, training alone", training, f"{against} {usual_training}", alone, 8),
     ]
-
-
-def _accuracy_rows(measured: Mapping[str, Measured], after: str, against: str) -> list[Row]:
-    mine, theirs = (measured[side].results[-1] for side in ("ours", "usual"))
-    rows = []
-    for name in ("oneshot", "standalone"):
-        reached, usually = getattr(mine, name), getattr(theirs, name)
-        work = f"study `{STUDY}`, mean {name} validation accuracy after {after}"
-        rows.append(Row(work, f"{reached:.4f}", f"{against} {usually:.4f}", 100 * (reached - usually), " points"))
-    return rows

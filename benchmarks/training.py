@@ -1,7 +1,5 @@
 """Training steps of `depths`, ours and the usual recipe's, against each other and against the matrix product."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -118,20 +116,6 @@ def make_usual(task: Task, workers: int) -> Work:
     return lambda: training.train(batches, task.steps)
 
 
-def make_ours_beside_a_busy_core(task: Task, precision: str, threads: int) -> Work:
-    train = make_ours(task, precision, threads)
-
-    def train_beside() -> None:
-        neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        try:
-            train()
-        finally:
-            neighbour.kill()
-            neighbour.wait()
-
-    return train_beside
-
-
 def faster_workers(make: Callable[..., Work], arguments: tuple[Any, ...], settings: Settings) -> int:
     """Of the DataLoader; the quick mode takes none for granted."""
     if settings.quick:
@@ -174,19 +158,10 @@ def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: 
         rows.append(ratio_row(name, figure, recipe, Ratio.of(against.seconds, mine.seconds), floor))
         rate = f"{task.flops / mine.median / 1e9:.0f} GFLOP/s"
         rival = f"{products[precision].name}: {FLOPS / product.median / 1e9:.0f} GFLOP/s"
-        share = Ratio.of(product.seconds, mine.seconds, task.flops / FLOPS)
+        products_needed = task.flops / FLOPS
+        share = Ratio.of(product.seconds, mine.seconds, products_needed)
         rows.append(share_row(name, rate, rival, share, 100 * rate_floors[precision]))
+        at_best = Ratio.of(against.seconds, product.seconds, 1 / products_needed)
+        best = f"{1000 * products_needed * product.median / task.steps:.1f} ms"
+        rows.append(ratio_row(f"{name}, if it were all product", best, recipe, at_best))
     return rows
-
-
-def busy_rows(settings: Settings) -> list[Row]:
-    task, threads = default_task(settings), settings.threads
-    idle = Side("idle", make_ours, (task, "auto", threads))
-    busy = Side("busy", make_ours_beside_a_busy_core, (task, "auto", threads))
-    measured = alternate([idle, busy], settings.amount(7, 2))
-    beside, alone = measured["busy"], measured["idle"]
-    ratio = Ratio.of(beside.seconds, alone.seconds)
-    figures = [f"{1000 * side.median / task.steps:.1f} ms" for side in (beside, alone)]
-    name = f"step of an epoch of `depths`, batch {task.recipe.batch_size}, beside a busy core"
-    work = f"{name}, {threads} thread{'s' * (threads > 1)}"
-    return [Row(work, figures[0], f"nothing else running: {figures[1]}", ratio.value, "", ratio.spread, at_most=2)]
