@@ -23,9 +23,10 @@ the rounds' own, with their range.
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
 - Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by one
   thread with its half of a batch of 128: about what a training that calls them can have. Where a training misses its
-  floor, they say what stands in the way: an epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out
-  of 50,000 images on two threads, so that its layers alone take 1,950 times the milliseconds of their row. Every share
-  is of the product on as many threads.
+  floor, they say what stands in the way. On two threads a step of `depths`, batch 128, takes no less than its layers,
+  so that its ratio is at most the usual recipe's milliseconds divided by theirs. An epoch of the five networks of
+  `kernels-sum` is 5 x 390 batches of 128 out of 50,000 images, so that its layers alone take 1,950 times the
+  milliseconds of their row. Every share is of the product on as many threads.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
