@@ -161,7 +161,8 @@ def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: 
         products_needed = task.flops / FLOPS
         share = Ratio.of(product.seconds, mine.seconds, products_needed)
         rows.append(share_row(name, rate, rival, share, 100 * rate_floors[precision]))
-        at_best = Ratio.of(against.seconds, product.seconds, 1 / products_needed)
-        best = f"{1000 * products_needed * product.median / task.steps:.1f} ms"
-        rows.append(ratio_row(f"{name}, if it were all product", best, recipe, at_best))
+        if floor:
+            at_best = Ratio.of(against.seconds, product.seconds, 1 / products_needed)
+            best = f"{1000 * products_needed * product.median / task.steps:.1f} ms"
+            rows.append(ratio_row(f"{name}, if it were all product", best, recipe, at_best))
     return rows
