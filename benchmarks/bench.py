@@ -12,21 +12,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in a
-process of its own, after a warm-up, but where a round is a whole epoch. Times are medians; a ratio is the median of
-the rounds' own, with their range.
+HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in processes of
+its own, after a warm-up, but where a round is a whole epoch or a whole stage. Times are medians; a ratio is the median
+of the rounds' own, with their range. Accuracies, memory and `dvc repro` are of one run each.
 
 - The usual recipe is `benchmarks/usual.py`: images decoded and normalised one by one in a DataLoader, float32,
   contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
   and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
   0 or 2 workers, whichever was faster.
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
-- Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by one
-  thread with its half of a batch of 128: about what a training that calls them can have. Where a training misses its
-  floor, they say what stands in the way. On two threads a step of `depths`, batch 128, takes no less than its layers,
-  so that its ratio is at most the usual recipe's milliseconds divided by theirs. An epoch of the five networks of
-  `kernels-sum` is 5 x 390 batches of 128 out of 50,000 images, so that its layers alone take 1,950 times the
-  milliseconds of their row. Every share is of the product on as many threads.
+- Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by as
+  many processes at once as a supernet has threads, each with its part of a batch: about what a training that calls
+  them can have. Where a training misses its floor, they say what stands in the way: for `depths` their own ratio and
+  share are below it, too. An epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out of 50,000
+  images, so that its layers alone take 1,950 times the milliseconds of their row, of the seconds that the usual recipe
+  takes to train. Every share is of the product on as many threads.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
@@ -34,8 +34,8 @@ the rounds' own, with their range.
 - Accuracies beside the usual recipe's are of one whole training of each network by either, with one seed. The usual
   recipe scores the subnets of `depths` on batch-norm statistics that all of them share; ours have their own.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
-  be faster than torch's product. A step that were all product would do its FLOPs at that rate and nothing else: a
-  floor above that row's ratio, or near it, asks for more than the cores had that hour.
+  be faster than torch's product. The row of a step that is all product has
+  the time that its FLOPs would take at that rate, were there nothing else to do, and the ratio that this would give.
 - Threads in every operation are PyTorch's way: a whole batch at once. A part each is how a supernet is trained here,
   trainings side by side, with a thread each, how standalones are.
 - `dvc repro -f` runs once alone and once beside a process that never rests, each in a fresh clone, download included.

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from benchmarks.machine import FLOPS, product_side
 from benchmarks.measure import Ratio, Side, Work, alternate
 from benchmarks.settings import BATCH, Settings
-from benchmarks.table import Row, share_row
+from benchmarks.table import Row, ratio_row, share_row
+from benchmarks.training import default_task, make_usual
 from oneshot.cost import count_macs
 from oneshot.machine import Machine
 from oneshot.operations import Linear
 from oneshot.space import SearchSpace
 from oneshot.supernet import build_standalone
 
-STUDIES = ("depths", "kernels-sum")
 KINDS: dict[str, type[nn.Module]] = {"all layers": nn.Module, "convolutions": nn.Conv2d}
 
 
@@ -57,23 +57,31 @@ def _both_ways(layer: nn.Module, features: Tensor, output: Tensor, machine: Mach
 
 
 def layer_rows(settings: Settings) -> list[Row]:
-    """With the part of a batch that one thread has."""
-    return list(chain.from_iterable(_rows(settings, study) for study in STUDIES[: settings.amount(2, 1)]))
+    batches = [("depths", BATCH), ("depths", settings.study("depths").supernet.batch_size), ("kernels-sum", BATCH)]
+    return list(chain.from_iterable(_rows(settings, *which) for which in batches[: settings.amount(3, 1)]))
 
 
-def _rows(settings: Settings, study: str) -> list[Row]:
-    section = settings.study(study)
-    space, images = section.search_space(), BATCH // settings.threads
-    product = product_side(Machine.resolve("cpu", "auto", 1).precision, threads=1)
-    sides = {name: Side(name, make_layers, (settings, study, images, kind)) for name, kind in KINDS.items()}
-    measured = alternate([*sides.values(), product], settings.amount(15, 5))
-    rival = f"{product.name}: {FLOPS / measured[product.name].median / 1e9:.0f} GFLOP/s"
-    rows = []
-    for name, macs in zip(KINDS, _macs(space), strict=True):
-        mine = measured[name]
-        share = Ratio.of(measured[product.name].seconds, mine.seconds, 2 * 3 * images * macs / FLOPS)
-        work = f"layers of a step of `{study}` by themselves, {images} images, 1 thread, {name}"
-        rows.append(share_row(work, f"{1000 * mine.median / len(space.architectures):.1f} ms", rival, share))
+def _rows(settings: Settings, study: str, batch_size: int) -> list[Row]:
+    """A process per thread of a supernet, each with its part of the batch; `depths` beside the usual recipe's step."""
+    space, threads = settings.study(study).search_space(), settings.threads
+    images = batch_size // threads
+    product = product_side(Machine.resolve("cpu", "auto", 1).precision, threads)
+    sides = [Side(name, make_layers, (settings, study, images, kind), threads) for name, kind in KINDS.items()]
+    task = default_task(settings, batch_size)
+    rivals = [Side("usual recipe, 0 workers", make_usual, (task, 0))] if study == "depths" else []
+    measured = alternate([*sides, product, *rivals], settings.amount(7, 2))
+    against = f"{product.name}: {FLOPS / measured[product.name].median / 1e9:.0f} GFLOP/s"
+    work, rows = f"layers of a step of `{study}` by themselves, batch {batch_size}, {threads} processes", list[Row]()
+    count = len(space.architectures)
+    for side, macs in zip(sides, _macs(space), strict=True):
+        mine = measured[side.name]
+        share = Ratio.of(measured[product.name].seconds, mine.seconds, threads * 2 * 3 * images * macs / FLOPS)
+        rows.append(share_row(f"{work}, {side.name}", f"{1000 * mine.median / count:.1f} ms", against, share))
+    for rival in rivals:
+        usual, mine = measured[rival.name], measured[sides[0].name]
+        ratio = Ratio.of(usual.seconds, mine.seconds, count / task.steps)
+        figures = f"{1000 * mine.median / count:.1f} ms", f"{rival.name}: {1000 * usual.median / task.steps:.1f} ms"
+        rows.append(ratio_row(f"{work}, {sides[0].name}", *figures, ratio))
     return rows
 
 

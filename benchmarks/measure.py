@@ -17,7 +17,7 @@ Work = Callable[[], Any]
 class Side:
     """`make`: importable by name; run in the side's process with `arguments`, gives the work that is timed.
 
-    processes: that do the work at the same time, until the last is done.
+    processes: that do the work at the same time, until the last is done; results are the first one's.
     """
 
     name: str

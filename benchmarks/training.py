@@ -146,7 +146,7 @@ def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: 
     usual_side = Side("usual", make_usual, (task, workers))
     machines = {precision: Machine.resolve("auto", precision, threads) for precision in rate_floors}
     ours = {precision: Side(f"ours, {precision}", make_ours, (task, precision, threads)) for precision in rate_floors}
-    products = {precision: product_side(machine.precision, cores()) for precision, machine in machines.items()}
+    products = {precision: product_side(machine.precision, threads) for precision, machine in machines.items()}
     measured = alternate([*ours.values(), usual_side, *products.values()], task.settings.amount(7, 2))
     against, rows = measured[usual_side.name], list[Row]()
     recipe = f"usual recipe, {workers} workers: {1000 * against.median / task.steps:.1f} ms"
