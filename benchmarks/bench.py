@@ -23,10 +23,10 @@ is the median of the rounds' own, with their range. Accuracies, memory and `dvc 
 - A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
 - Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by as
   many processes at once as a supernet has threads, each with its part of a batch: about what a training that calls
-  them can have. Where a training misses its floor, they say what stands in the way: for `depths` their own ratio and
-  share are below it, too. An epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out of 50,000
-  images, so that its layers alone take 1,950 times the milliseconds of their row: more than an eighth of what the
-  usual recipe trains for. Every share is of the product on as many threads.
+  them can have. Where a training misses its floor, they say what stands in the way: `depths` by their own ratio and
+  share. An epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out of 50,000 images: its layers alone
+  take 1,950 times the milliseconds of their row, to be held against an eighth of what the usual recipe trains for.
+  Every share is of the product on as many threads.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
