@@ -50,7 +50,8 @@ lint: env ## format, lint and types
 	ruff check
 	mypy
 
-bench: env ## speed against what people do today, into docs/benchmarks.md; QUICK=1: in 3 minutes; PARTS="step epoch"
+bench: env ## speed against what people do today: all of it into docs/benchmarks.md; QUICK=1 in 3 minutes, or PARTS="step epoch", into no file
+	dvc repro --quiet download@mnist
 	python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS)
 
 ui: env ## MLflow at http://127.0.0.1:5000; one worker, and no job runner

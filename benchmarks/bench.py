@@ -34,8 +34,8 @@ is the median of the rounds' own, with their range. Accuracies, memory and `dvc 
 - Accuracies beside the usual recipe's are of one whole training of each network by either, with one seed. The usual
   recipe scores the subnets of `depths` on batch-norm statistics that all of them share; ours have their own.
 - The matrix product of a row was measured in that row's rounds. It is a yardstick, no limit: in fp32 convolutions may
-  be faster than torch's product. The row of a step that is all product has
-  the time that its FLOPs would take at that rate, were there nothing else to do, and the ratio that this would give.
+  be faster than torch's product. The row of a step that is all product has the time that its FLOPs would take at that
+  rate, were there nothing else to do, and the ratio that this would give.
 - Threads in every operation are PyTorch's way: a whole batch at once. A part each is how a supernet is trained here,
   trainings side by side, with a thread each, how standalones are.
 - `dvc repro -f` runs once alone and once beside a process that never rests, each in a fresh clone, download included.

@@ -152,7 +152,7 @@ def study_rows(settings: Settings) -> list[Row]:
         folder = Path(scratch) / "project"
         make_project(settings, folder, STUDY, _epoch(settings, 25))
         workers = faster_workers(make_usual, (folder, STUDY), settings)
-    # Whole epochs are warm-up enough: the median of the rounds drops the first.
+    # Whole epochs are warm-up enough.
     rounds, warmups = settings.amount(3, 1), settings.amount(0, 1)
     measured = _measure(settings, STUDY, _epoch(settings, part), workers, rounds, warmups)
     images = "an epoch" if part == 1 else f"1/{part} of an epoch"
