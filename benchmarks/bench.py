@@ -7,6 +7,7 @@ import argparse
 import importlib
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,14 @@ is the median of the rounds' own, with their range. Accuracies, memory and `dvc 
   contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
   and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
   0 or 2 workers, whichever was faster.
-- A step's FLOPs are 2 x 3 x the forward MACs: the backward pass counts twice the forward one.
-- Layers by themselves are called one by one, on what the layer before gave, without optimizer, data or loss, by as
-  many processes at once as a supernet has threads, each with its part of a batch: about what a training that calls
-  them can have. Where a training misses its floor, they say what stands in the way: `depths` by their own ratio and
-  share. An epoch of the five networks of `kernels-sum` is 5 x 390 batches of 128 out of 50,000 images: its layers alone
-  take 1,950 times the milliseconds of their row, to be held against an eighth of what the usual recipe trains for.
-  Every share is of the product on as many threads.
+- A step's FLOPs are 2 x 3 x the forward MACs, as the backward pass takes twice the forward one, less the gradient of
+  the images, which nothing asks for.
+- The profile says what stands in the way where a training misses its floor. torch's profiler, which takes some time
+  itself, looks at as many trainings side by side as a supernet has threads: each with its part of a supernet's batch,
+  or, of `kernels-sum`, with a standalone's whole batch. "Were it its convolutions alone" is the share of the product on
+  as many threads that a step would reach in which nothing else took time; "were it its layers alone", without
+  optimizer, data, loss and Python, is the ratio to the usual recipe for as many images. What a floor asks beyond
+  these only other layers can give.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
@@ -49,7 +51,7 @@ is the median of the rounds' own, with their range. Accuracies, memory and `dvc 
 PARTS = {
     "step": "training.step_rows",
     "epoch": "training.epoch_rows",
-    "layers": "layers.layer_rows",
+    "profile": "profile.profile_rows",
     "cores": "cores.core_rows",
     "study": "study.study_rows",
     "scoring": "scoring.scoring_rows",
@@ -74,30 +76,39 @@ def main() -> None:
     from oneshot.errors import OneshotError
 
     try:
-        _bench(arguments.quick, arguments.parts or (ROUGH if arguments.quick else list(PARTS)))
+        failed = _bench(arguments.quick, arguments.parts or (ROUGH if arguments.quick else list(PARTS)))
     except OneshotError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    sys.exit(1 if failed else 0)
 
 
-def _bench(quick: bool, parts: Sequence[str]) -> None:
+def _bench(quick: bool, parts: Sequence[str]) -> list[str]:
+    """The parts that failed: what the others measured is kept."""
     from benchmarks.machine import describe
     from benchmarks.settings import Settings
-    from benchmarks.table import HEADINGS, RULES, markdown
+    from benchmarks.table import HEADINGS, RULES, Row, markdown
 
-    settings, started = Settings.load(ROOT, quick), time.monotonic()
+    whole, failed = not quick and list(parts) == list(PARTS), list[str]()
+    settings, started = Settings.load(ROOT, quick, whole), time.monotonic()
     machine, table = "\n".join(describe(ROOT)), [markdown(HEADINGS), markdown(RULES)]
     print(machine, "", *table, sep="\n", flush=True)
     for part in parts:
         print(f"{time.monotonic() - started:4.0f} s: {part}", file=sys.stderr)
         module, _, function = PARTS[part].partition(".")
-        rows = getattr(importlib.import_module(f"benchmarks.{module}"), function)(settings)
+        try:
+            rows = getattr(importlib.import_module(f"benchmarks.{module}"), function)(settings)
+        except Exception:
+            traceback.print_exc()
+            failed.append(part)
+            rows = [Row(f"part `{part}`", "failed", "", None)]
         table += [markdown(row.cells()) for row in rows]
         print(*table[-len(rows) :], sep="\n", flush=True)  # as they come: a full run takes its time
     print(f"{time.monotonic() - started:4.0f} s: done", file=sys.stderr)
-    if not quick and list(parts) == list(PARTS):
+    if whole:
         curve = f"![Seconds to score every subnet, by architectures]({settings.figure.name})"
         PAGE.write_text("\n\n".join(("# Benchmarks", "`make bench`:", machine, HOW, "\n".join(table), curve)) + "\n")
+    return failed
 
 
 if __name__ == "__main__":

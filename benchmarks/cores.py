@@ -63,10 +63,13 @@ def core_rows(settings: Settings) -> list[Row]:
     step = f"step of an epoch of `depths`, batch {task.recipe.batch_size}"
     by_parts, by_operations = f"{threads} threads, a part each", f"{threads} threads in every operation"
 
+    def milliseconds(side: Measured) -> float:
+        return 1000 * side.median / task.steps
+
     def row(
         work: str, mine: Measured, against: str, other: Measured, ratio: Ratio, at_most: float | None = None
     ) -> Row:
-        figures = [f"{1000 * side.median / task.steps:.1f} ms" for side in (mine, other)]
+        figures = [f"{milliseconds(side):.1f} ms" for side in (mine, other)]
         return Row(work, figures[0], f"{against}: {figures[1]}", ratio.value, "", ratio.spread, at_most=at_most)
 
     def beside(way: str, busy: Measured, alone: Measured, at_most: float | None = None) -> Row:
@@ -74,11 +77,16 @@ def core_rows(settings: Settings) -> list[Row]:
         return row(f"{step}, {way}, beside a busy core", busy, "nothing else running", alone, ratio, at_most)
 
     faster = Ratio.of(operations.seconds, parts.seconds)
-    # In the time of its own step, each of the others makes one as well.
     together = Ratio.of(parts.seconds, trainings.seconds, threads)
     return [
         row(f"{step}, {by_parts}", parts, by_operations, operations, faster),
         beside(by_parts, busy_parts, parts, at_most=2),
         beside(by_operations, busy_operations, operations),
-        row(f"{step}, {threads} trainings side by side", trainings, f"in turn, {by_parts}", parts, together),
+        Row(
+            f"{threads} steps of an epoch of `depths`, batch {task.recipe.batch_size}, of trainings side by side",
+            f"{milliseconds(trainings):.1f} ms",
+            f"in turn, {by_parts}: {threads * milliseconds(parts):.1f} ms",
+            together.value,
+            spread=together.spread,
+        ),
     ]

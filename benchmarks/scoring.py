@@ -118,6 +118,7 @@ def make_growth(settings: Settings, singles: int) -> Work:
     scorer = Scorer.prepare(settings, Evaluate(batch_size=500, calibration_images=images))
     scorer = Scorer(scorer.training, scorer.validation.take(slice(images)), scorer.evaluate, scorer.machine)
     nets = [scorer.machine.place(SuperNet(growing_space(blocks), seed=0)) for blocks in BLOCKS]
+    scorer.tree(nets[0])  # a warm-up of every space would take long
 
     def seconds(score: Score, net: SuperNet) -> float:
         started = time.perf_counter()
@@ -134,9 +135,8 @@ def make_growth(settings: Settings, singles: int) -> Work:
 
 
 def measure_growth(settings: Settings) -> list[Growth]:
-    # A warm-up of all would take long; the median leaves the first round out.
     side = Side("growth", make_growth, (settings, settings.amount(3, 1)))
-    rounds = alternate([side], settings.amount(3, 1), warmups=settings.amount(0, 0))["growth"].results
+    rounds = alternate([side], settings.amount(3, 1), warmups=0)["growth"].results
     growths = []
     for place, blocks in enumerate(BLOCKS):
         paths = SuperNet(growing_space(blocks), seed=0).paths
@@ -155,7 +155,7 @@ def growth_rows(settings: Settings) -> list[Row]:
     growths = measure_growth(settings)
     first = growths[0]
     rows = []
-    if not settings.quick:
+    if settings.whole:
         from benchmarks.figure import draw_growth  # imports matplotlib, which no measuring process should
 
         settings.figure.write_bytes(draw_growth(growths))

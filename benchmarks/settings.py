@@ -19,11 +19,13 @@ class Settings:
     root: Path
     params: Params
     quick: bool
+    whole: bool
+    """All that there is to measure, into the page; else nothing is written."""
 
     @classmethod
-    def load(cls, root: Path, quick: bool) -> "Settings":
+    def load(cls, root: Path, quick: bool, whole: bool) -> "Settings":
         """Raises OneshotError: 2 for faulty params, 66 or 65 for a dataset that is missing or damaged."""
-        settings = cls(root, load_params(root / "params.yaml"), quick)
+        settings = cls(root, load_params(root / "params.yaml"), quick, whole)
         verify_training_files(settings.dataset)
         return settings
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from operator import itemgetter
 from pathlib import Path
 
 from benchmarks.measure import Measured, Side, Work, alternate
@@ -20,6 +21,8 @@ from oneshot.cli import main
 jobs.Reporter.tick = lambda *_: os._exit(0)
 main(["train_supernet", "--study", sys.argv[1]])
 """
+STAGES = ["train_supernet", "evaluate_subnets", "train_standalones", "compare"]
+ARMS = ("supernet", "standalone")
 GIGABYTE = 1e9
 INTERVAL = 0.2
 """Seconds between two looks at the memory."""
@@ -68,7 +71,8 @@ def _no_op_rows(settings: Settings, rounds: int) -> list[Row]:
         [str(BIN / "dvc"), "status", "-q"], cwd=settings.root, env=environment(), capture_output=True
     )
     if status.returncode:
-        return [Row("no-op `dvc repro`", "not measured: results are missing here", "", None, at_most=4)]
+        missing = "not measured: results are missing here; run `dvc repro`"
+        return [Row("no-op `dvc repro`", missing, "", None, " s", at_most=4)]
     sides = [
         Side("repro", make_command, (settings.root, [str(BIN / "dvc"), "repro"])),
         Side("dvc", make_command, (settings.root, [sys.executable, "-c", "import dvc.repo"])),
@@ -78,25 +82,30 @@ def _no_op_rows(settings: Settings, rounds: int) -> list[Row]:
 
 
 def memory_rows(settings: Settings) -> list[Row]:
-    """Whole stages of one epoch; in the quick mode the first seconds of the largest."""
+    """Of every study, stages of one epoch; in the quick mode the first seconds of one stage."""
+    studies, stages, seconds = list(settings.params.run), STAGES, float("inf")
+    if settings.quick:
+        studies, stages, seconds = ["depths"], ["train_standalones"], 12.0
+    peaks = [_peak_memories(settings, study, stages, seconds) for study in studies]
+    rows = []
+    for stage in stages:
+        study, peak = max(zip(studies, (of_study[stage] for of_study in peaks), strict=True), key=itemgetter(1))
+        largest = f", the largest of {len(studies)} studies" if len(studies) > 1 else ""
+        work = f"memory of `{stage}@{study}`, all its processes{largest}"
+        rows.append(Row(work, f"{peak:.2f} GB", "", peak, " GB", at_most=2))
+    return rows
+
+
+def _peak_memories(settings: Settings, study: str, stages: list[str], seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
-        epochs = {f"studies.depths.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
-        make_project(settings, folder, "depths", epochs)
-        if settings.quick:
-            peaks = {"train_standalones": _peak_memory(folder, "train_standalones", seconds=12)}
-        else:
-            stages = ("train_supernet", "evaluate_subnets", "train_standalones", "compare")
-            peaks = {stage: _peak_memory(folder, stage) for stage in stages}
-    return [
-        Row(f"memory of `{stage}@depths`, all its processes", f"{peak:.2f} GB", "", peak, " GB", at_most=2)
-        for stage, peak in peaks.items()
-    ]
+        make_project(settings, folder, study, {f"studies.{study}.{arm}.epochs": 1 for arm in ARMS})
+        return {stage: _peak_memory(folder, stage, study, seconds) for stage in stages}
 
 
-def _peak_memory(folder: Path, stage: str, seconds: float = float("inf")) -> float:
+def _peak_memory(folder: Path, stage: str, study: str, seconds: float) -> float:
     """Gigabytes that the stage's processes held at most together, each shared page counted once."""
-    process = start(folder, [ONESHOT, stage, "--study", "depths"])
+    process = start(folder, [ONESHOT, stage, "--study", study])
     peak, end = 0.0, time.monotonic() + seconds
     try:
         while process.poll() is None and time.monotonic() < end:

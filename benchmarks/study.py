@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from torch import nn
+import torch
 
 from benchmarks import usual
 from benchmarks.measure import Measured, Ratio, Side, Work, alternate
@@ -28,11 +28,6 @@ from pipeline.context import Context
 from pipeline.layout import Layout
 
 Choose = Callable[[int], usual.Choice]
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[str], int]]] = {
-    "kernels-sum": (usual.KernelsNet, ("3", "5").index),
-    "depths": (usual.DepthsNet, int),
-}
-"""Of each study the usual network, and by which number that knows a choice."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ class UsualStudy:
     def __init__(self, folder: Path, name: str, workers: int):
         params = load_params(folder / "params.yaml")
         self.study = params.studies[name]
-        self.build, self.number = NETWORKS[name]
+        self.build, self.number = usual.NETWORKS[name]
         self.space = self.study.search_space()
         dataset = Layout(folder, folder).dataset(DATASET)
         self.training, self.validation = load_split(dataset, params.datasets[DATASET], params.training_size(name))
@@ -95,6 +90,7 @@ class UsualStudy:
 
     def run(self) -> Result:
         self.seconds = 0.0
+        torch.manual_seed(0)
         sampler = build_sampler(self.study.supernet.sampler, self.space, seed=0)
         all_architectures = self.space.architectures
         subnets = self._train(self.study.supernet, lambda step: self._choice(sampler(step)[0]), all_architectures)
@@ -148,10 +144,7 @@ def _measure(
 def study_rows(settings: Settings) -> list[Row]:
     """By an epoch of each network; in the quick mode of a tenth of the images."""
     part = settings.amount(1, 10)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "project"
-        make_project(settings, folder, STUDY, _epoch(settings, 25))
-        workers = faster_workers(make_usual, (folder, STUDY), settings)
+    workers = 0 if settings.quick else _faster_workers(settings)
     # Whole epochs are warm-up enough.
     rounds, warmups = settings.amount(3, 1), settings.amount(0, 1)
     measured = _measure(settings, STUDY, _epoch(settings, part), workers, rounds, warmups)
@@ -160,10 +153,17 @@ def study_rows(settings: Settings) -> list[Row]:
     return _time_rows(measured, work, f"usual recipe, {workers} workers:")
 
 
+def _faster_workers(settings: Settings) -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "project"
+        make_project(settings, folder, STUDY, _epoch(settings, 25))
+        return faster_workers(make_usual, (folder, STUDY))
+
+
 def accuracy_rows(settings: Settings) -> list[Row]:
     """After the whole recipe of each network, once, with one seed."""
     rows = []
-    for study in NETWORKS:
+    for study in usual.NETWORKS:
         measured = _measure(settings, study, {}, workers=0, rounds=1)
         mine, theirs = (measured[side].results[0] for side in ("ours", "usual"))
         for arm in ("oneshot", "standalone"):

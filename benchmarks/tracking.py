@@ -67,7 +67,7 @@ def tracking_rows(settings: Settings) -> list[Row]:
             (min(shares), max(shares)),
             at_most=2,
         ),
-        Row(f"{work}, the same in the repository's first stage", f"{first_seconds:.2f} s", "", None),
+        Row(f"{work}, the same in the repository's first stage", f"{first_seconds:.2f} s", "", first_seconds, " s"),
         Row(
             f"{work}, from the command's start to its end",
             f"{median(on):.2f} s",

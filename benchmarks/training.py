@@ -1,4 +1,4 @@
-"""Training steps of `depths`, ours and the usual recipe's, against each other and against the matrix product."""
+"""Training steps, ours and the usual recipe's, against each other and against the matrix product."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from benchmarks.table import Row, ratio_row, share_row
 from oneshot.blocks import ConvLayer
 from oneshot.cost import count_macs
 from oneshot.machine import Machine
+from oneshot.operations import Linear
 from oneshot.params import Schedule, Sgd, SupernetRecipe
 from oneshot.sampling import build_sampler
 from oneshot.space import Architecture, SearchSpace, architecture_id
@@ -28,38 +29,45 @@ WORKERS = (0, 2)
 
 @dataclass(frozen=True)
 class Task:
-    """So many steps of a supernet of `depths`, with `channels` in its first and second half."""
+    """So many steps of a study's supernet."""
 
     settings: Settings
-    channels: tuple[int, int]
+    study: str
     recipe: SupernetRecipe
-    deepest: bool
-    """The deepest subnet in every step, not what the sampler draws."""
     steps: int
+    channels: tuple[int, ...] = ()
+    """Of the first and second half of `depths`, where they are not its own; and then its deepest subnet in every step,
+    not what the sampler draws."""
 
     @property
     def space(self) -> SearchSpace:
+        space = self.settings.study(self.study).search_space()
+        if not self.channels:
+            return space
         channels = iter(self.channels)
-        layers = self.settings.study("depths").search_space().layers
         wide = [
             layer.model_copy(update={"channels": next(channels)}) if isinstance(layer, ConvLayer) else layer
-            for layer in layers
+            for layer in space.layers
         ]
-        return SearchSpace(tuple(wide), (1, 28, 28))
+        return SearchSpace(tuple(wide), space.input_shape)
 
     def choose(self) -> Callable[[int], Architecture]:
-        if self.deepest:
+        if self.channels:
             deepest = self.space.architectures[-1]
             return lambda step: deepest
         sampler = build_sampler(self.recipe.sampler, self.space, seed=0)
         return lambda step: sampler(step)[0]
 
-    @property
-    def flops(self) -> int:
-        """Of the convolutions and the classifier: a backward pass takes twice the MACs of the forward pass."""
+    def flops(self, *, convolutions_alone: bool = False) -> int:
+        """Of all steps. A backward pass takes twice the MACs of the forward pass, but that nothing asks for the
+        gradient of the images."""
         choose, space = self.choose(), self.space
-        macs = sum(count_macs(space.path(choose(step)), space.input_shape) for step in range(self.steps))
-        return 2 * 3 * macs * self.recipe.batch_size
+        paths = [space.path(choose(step)) for step in range(self.steps)]
+        macs = sum(3 * count_macs(path, space.input_shape) - count_macs(path[:1], space.input_shape) for path in paths)
+        if convolutions_alone:
+            linear = (step.operation for path in paths for step in path if isinstance(step.operation, Linear))
+            macs -= 3 * sum(operation.macs(()) for operation in linear)
+        return 2 * macs * self.recipe.batch_size
 
 
 def wide_task(settings: Settings) -> Task:
@@ -69,15 +77,14 @@ def wide_task(settings: Settings) -> Task:
     recipe = settings.study("depths").supernet.model_copy(
         update={"batch_size": BATCH, "optimizer": optimizer, "schedule": schedule}
     )
-    return Task(settings, WIDE, recipe, deepest=True, steps=settings.amount(5, 2))
+    return Task(settings, "depths", recipe, settings.amount(5, 2), WIDE)
 
 
-def default_task(settings: Settings, batch_size: int | None = None) -> Task:
+def default_task(settings: Settings, batch_size: int | None = None, study: str = "depths") -> Task:
     """batch_size: the recipe's own unless given."""
-    study = settings.study("depths")
-    first, second = (layer.channels for layer in study.space if isinstance(layer, ConvLayer))
-    recipe = study.supernet.model_copy(update={"batch_size": batch_size or study.supernet.batch_size})
-    return Task(settings, (first, second), recipe, deepest=False, steps=settings.amount(100, 40))
+    recipe = settings.study(study).supernet
+    recipe = recipe.model_copy(update={"batch_size": batch_size or recipe.batch_size})
+    return Task(settings, study, recipe, settings.amount(100, 40))
 
 
 def make_ours(task: Task, precision: str, threads: int) -> Work:
@@ -107,19 +114,18 @@ def make_usual(task: Task, workers: int) -> Work:
     loader = usual.load(task.settings.examples()[0], task.recipe.batch_size, workers)
     # Without end, so that its workers are started once.
     batches: Iterator[tuple[Tensor, Tensor]] = chain.from_iterable(repeat(loader))
+    build, number = usual.NETWORKS[task.study]
 
-    def depths(step: int) -> usual.Choice:
-        first, second = choose(step)
-        return int(first), int(second)
+    def choice(step: int) -> usual.Choice:
+        first, second = map(number, choose(step))
+        return first, second
 
-    training = usual.Training(usual.DepthsNet(*task.channels), depths, task.recipe, task.steps)
+    training = usual.Training(build(*task.channels), choice, task.recipe, task.steps)
     return lambda: training.train(batches, task.steps)
 
 
-def faster_workers(make: Callable[..., Work], arguments: tuple[Any, ...], settings: Settings) -> int:
-    """Of the DataLoader; the quick mode takes none for granted."""
-    if settings.quick:
-        return 0
+def faster_workers(make: Callable[..., Work], arguments: tuple[Any, ...]) -> int:
+    """Of the DataLoader."""
     measured = alternate([Side(str(workers), make, (*arguments, workers)) for workers in WORKERS], rounds=3)
     return min(WORKERS, key=lambda workers: measured[str(workers)].median)
 
@@ -142,7 +148,8 @@ def _epoch_rows(task: Task) -> list[Row]:
 def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float]) -> list[Row]:
     """rate_floors: of each precision to be measured, the share of its matrix product; the first is held to the floor
     against the usual recipe."""
-    workers = faster_workers(make_usual, (task,), task.settings)
+    # The quick mode takes none for granted.
+    workers = 0 if task.settings.quick else faster_workers(make_usual, (task,))
     usual_side = Side("usual", make_usual, (task, workers))
     machines = {precision: Machine.resolve("auto", precision, threads) for precision in rate_floors}
     ours = {precision: Side(f"ours, {precision}", make_ours, (task, precision, threads)) for precision in rate_floors}
@@ -156,9 +163,9 @@ def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: 
         figure = f"{1000 * mine.median / task.steps:.1f} ms"
         floor = None if rows else speed_floor
         rows.append(ratio_row(name, figure, recipe, Ratio.of(against.seconds, mine.seconds), floor))
-        rate = f"{task.flops / mine.median / 1e9:.0f} GFLOP/s"
+        rate = f"{task.flops() / mine.median / 1e9:.0f} GFLOP/s"
         rival = f"{products[precision].name}: {FLOPS / product.median / 1e9:.0f} GFLOP/s"
-        products_needed = task.flops / FLOPS
+        products_needed = task.flops() / FLOPS
         share = Ratio.of(product.seconds, mine.seconds, products_needed)
         rows.append(share_row(name, rate, rival, share, 100 * rate_floors[precision]))
         if floor:

@@ -85,6 +85,13 @@ def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[[str], int]]] = {
+    "kernels-sum": (KernelsNet, ("3", "5").index),
+    "depths": (DepthsNet, int),
+}
+"""Of each study the network, given channels or with its own, and by which number that knows a choice."""
+
+
 def load(examples: Examples, batch_size: int, workers: int, training: bool = True) -> Batches:
     """Of training images shuffled whole batches, else all."""
     return DataLoader(Images(examples), batch_size, shuffle=training, drop_last=training, num_workers=workers)

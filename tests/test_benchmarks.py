@@ -4,8 +4,7 @@ import pytest
 import torch
 from project import ROOT
 
-from benchmarks.study import NETWORKS
-from benchmarks.usual import Images, load
+from benchmarks.usual import NETWORKS, Images, load
 from oneshot.params import load_params
 from oneshot.space import architecture_id
 from oneshot.supernet import SuperNet
