@@ -128,7 +128,7 @@ def test_test_images_are_normalised_as_the_training_images_are(folder):
 def test_pixels_are_a_channels_last_batch_of_those_images(folder, index, count):
     examples = load(folder, "train")
 
-    pixels = examples.pixels(index)
+    pixels = examples.take(index).pixels()
 
     assert (pixels.shape, pixels.dtype) == ((count, 1, 28, 28), torch.float32)
     assert pixels.is_contiguous(memory_format=torch.channels_last)

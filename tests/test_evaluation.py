@@ -35,7 +35,7 @@ def trained_supernet(space, examples, machine):
     """With batch-norm buffers that mix all paths."""
     supernet = machine.place(SuperNet(space, seed=0)).train()
     for architecture in space.architectures:
-        supernet(examples.pixels(slice(12)), architecture)
+        supernet(examples.take(slice(12)).pixels(), architecture)
     return supernet
 
 

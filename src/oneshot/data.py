@@ -37,14 +37,16 @@ class Examples:
         return len(self.labels)
 
     def take(self, index: Tensor | slice) -> "Examples":
-        return Examples(self.images[index], self.labels[index], self.mean, self.deviation)
+        # On a CPU brackets copy pixel by pixel, index_select image by image.
+        images = self.images[index] if isinstance(index, slice) else self.images.index_select(0, index)
+        return Examples(images, self.labels[index], self.mean, self.deviation)
 
     def to(self, device: str) -> "Examples":
         return Examples(self.images.to(device), self.labels.to(device), self.mean, self.deviation)
 
-    def pixels(self, index: Tensor | slice = slice(None)) -> Tensor:
-        """Normalised images (batch, 1, 28, 28) float32."""
-        return self.images[index].unsqueeze(1).float().mul_(1 / 255).sub_(self.mean).div_(self.deviation)
+    def pixels(self) -> Tensor:
+        """Normalised images (count, 1, 28, 28) float32."""
+        return self.images.unsqueeze(1).float().mul_(1 / 255).sub_(self.mean).div_(self.deviation)
 
     def chunks(self, size: int) -> Iterator["Examples"]:
         for start in range(0, len(self), size):

@@ -42,7 +42,7 @@ def build_module(operation: Operation) -> nn.Module:
         case GlobalAveragePool():
             return ChannelsLastAverage()
         case Flatten():
-            return nn.Flatten()
+            return ChannelsLastFlatten()
     raise TypeError(operation)
 
 
@@ -60,6 +60,20 @@ class ChannelsLastAverage(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """images (batch, channels, height, width) -> (batch, channels, 1, 1)."""
         return images.permute(0, 2, 3, 1).flatten(1, 2).mean(1)[:, :, None, None]
+
+
+class ChannelsLastFlatten(nn.Module):
+    """nn.Flatten, bit for bit, with a gradient laid out as that of ChannelsLastAverage, and for its reason."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (batch, channels, height, width) -> (batch, channels x height x width)."""
+        if images.requires_grad:
+            images.register_hook(_to_channels_last)  # type: ignore[no-untyped-call]
+        return images.flatten(1)
+
+
+def _to_channels_last(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 class SuperNet(nn.Module):

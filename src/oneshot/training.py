@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
@@ -65,6 +66,8 @@ class Trainer(Generic[Model]):
         self.optimizer = build_optimizer(recipe.optimizer, model.parameters())
         # The first keeps the batch-norm buffers; those of the others are never read.
         self._replicas = [model, *(_replica(model) for _ in range(machine.parts - 1))]
+        # Listed once: a walk through the modules of a supernet takes as long as adding their gradients.
+        self._weights = [list(replica.parameters()) for replica in self._replicas]
 
     def epochs(self, tick: Callable[[int], None], after: int = 0) -> Iterator[Epoch]:
         """Yields after each epoch but the first `after`; `tick` hears of every step's number of images.
@@ -91,8 +94,8 @@ class Trainer(Generic[Model]):
         losses.add(self.add_gradients(paths, rows), paths, f"step {step}, learning rate {learning_rate:.4g}")
         self.optimizer.step()
         # To None, not to zero: a zero gradient would still move an unchosen path by momentum and weight decay.
-        for replica in self._replicas:
-            replica.zero_grad(set_to_none=True)
+        for weight in chain.from_iterable(self._weights):
+            weight.grad = None
 
     def learning_rate(self, step: int) -> float:
         return self.recipe.optimizer.lr * schedule_factor(self.recipe.schedule, step, self.steps)
@@ -107,9 +110,9 @@ class Trainer(Generic[Model]):
             return self._add_part(replica, paths, part, len(part) / len(rows))
 
         losses = self.machine.map(compute, self._replicas, rows.chunk(self.machine.parts))
-        own = list(self.model.parameters())
-        for replica in self._replicas[1:]:
-            for mine, other in zip(own, replica.parameters(), strict=True):
+        own, *others = self._weights
+        for weights in others:
+            for mine, other in zip(own, weights, strict=True):
                 if mine.grad is not None and other.grad is not None:
                     mine.grad.add_(other.grad)
         return torch.stack(losses).sum(0)
