@@ -1,0 +1,104 @@
+"""What a training step's time goes to, by torch's profiler: what stands in the way of a floor that is missed."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
+from statistics import median
+
+from torch.autograd.profiler import profile
+
+from benchmarks.machine import FLOPS, product_side
+from benchmarks.measure import Ratio, Side, Work, alternate
+from benchmarks.settings import BATCH, STUDY, Settings
+from benchmarks.table import Row, ratio_row, share_row
+from benchmarks.training import Task, default_task, make_ours, make_usual, wide_task
+from oneshot.machine import Machine
+
+CONVOLUTIONS = "convolutions"
+LAYERS: dict[str, tuple[str, ...]] = {
+    CONVOLUTIONS: ("convolution",),
+    "batch norm": ("batch_norm",),
+    "ReLU": ("clamp_min", "threshold_backward"),
+    "pooling": ("max_pool2d", "aten::mean"),
+    "linear layers": ("addmm", "aten::mm"),
+}
+"""By what the names of their operations, forward and backward, contain."""
+
+
+def make_profile(task: Task) -> Work:
+    """The work gives the seconds of each of LAYERS, and of the whole."""
+    os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler says on stderr that it began, ended, and saw no GPU
+    train = make_ours(task, "auto", 1)
+
+    def run() -> dict[str, float]:
+        started = time.perf_counter()
+        with profile(use_kineto=False) as events:
+            train()
+            whole = time.perf_counter() - started
+        microseconds = {event.key: event.self_cpu_time_total for event in events.key_averages()}
+        return {layer: sum(_of(parts, microseconds)) / 1e6 for layer, parts in LAYERS.items()} | {"whole": whole}
+
+    return run
+
+
+def _of(parts: tuple[str, ...], microseconds: Mapping[str, float]) -> list[float]:
+    # Operations of the engine are named after the ones that they call.
+    return [
+        spent
+        for name, spent in microseconds.items()
+        if name.startswith("aten::") and any(part in name for part in parts)
+    ]
+
+
+def profile_rows(settings: Settings) -> list[Row]:
+    """A process per core of the machine, as standalones are trained; of a supernet, each with its part of the batch."""
+    threads, depths = settings.threads, settings.study("depths").supernet.batch_size
+    profiled = [
+        ("`depths` 64/32, 3-3", wide_task(settings), BATCH // threads),
+        ("`depths`", default_task(settings, BATCH), BATCH // threads),
+        ("`depths`", default_task(settings), depths // threads),
+        (f"`{STUDY}`", default_task(settings, BATCH, STUDY), BATCH),
+    ]
+    return list(chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(4, 2)]))
+
+
+def _rows(network: str, task: Task, images: int) -> list[Row]:
+    """images: of a step in each process. The usual recipe takes the whole batch at once."""
+    settings, batch_size = task.settings, task.recipe.batch_size
+    part = replace(task, recipe=task.recipe.model_copy(update={"batch_size": images}))
+    product = product_side(Machine.resolve("cpu", "auto", 1).precision, settings.threads)
+    sides = [
+        Side("profile", make_profile, (part,), processes=settings.threads),
+        Side("usual recipe, 0 workers", make_usual, (task, 0)),
+        product,
+    ]
+    mine, usual, multiplied = alternate(sides, settings.amount(7, 2)).values()
+    work = f"profile of a step of {network}, {settings.threads} processes with {images} images each"
+
+    def figure(seconds: float) -> str:
+        return f"{1000 * seconds / task.steps:.1f} ms"
+
+    spent = {name: median(result[name] for result in mine.results) for name in (*LAYERS, "whole")}
+    named = {name: spent[name] for name in LAYERS if spent[name] >= 0.01 * spent["whole"]}
+    named["all else"] = spent["whole"] - sum(named.values())
+    convolutions = [result[CONVOLUTIONS] for result in mine.results]
+    layers = [sum(result[name] for name in LAYERS) for result in mine.results]
+    flops = settings.threads * part.flops(convolutions_alone=True)
+    parts = ", ".join(f"{name} {figure(seconds)}" for name, seconds in named.items())
+    return [
+        Row(work, figure(spent["whole"]), parts, None),
+        share_row(
+            f"{work}, were it its convolutions alone",
+            figure(median(convolutions)),
+            f"{product.name}: {FLOPS / multiplied.median / 1e9:.0f} GFLOP/s",
+            Ratio.of(multiplied.seconds, convolutions, flops / FLOPS),
+        ),
+        ratio_row(
+            f"{work}, were it its layers alone",
+            figure(median(layers)),
+            f"{sides[1].name}: {figure(usual.median)} for {batch_size} images",
+            Ratio.of(usual.seconds, layers, settings.threads * images / batch_size),
+        ),
+    ]
