@@ -15,23 +15,24 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in
 processes of its own, after a warm-up, but where a round is a whole epoch or a whole stage. Times are medians; a ratio
-is the median of the rounds' own, with their range. Accuracies, memory and `dvc repro` are of one run each.
+is the median of the rounds' own, with their range. Accuracies, memory and `dvc repro` are of one run each; scoring by
+number of subnets is measured in one process, and its ratios are of medians.
 
 - The usual recipe is `benchmarks/usual.py`: images decoded and normalised one by one in a DataLoader, float32,
   contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
   and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
-  0 or 2 workers, whichever was faster.
+  0 or 2 workers, whichever was faster; 0 in the profile and in the accuracies.
 - A step's FLOPs are 2 x 3 x the forward MACs, as the backward pass takes twice the forward one, less the gradient of
   the images, which nothing asks for.
 - The profile says what stands in the way where a training misses its floor. torch's profiler, which takes some time
   itself, looks at as many trainings side by side as a supernet has threads: each with its part of a supernet's batch,
   or, of `kernels-sum`, with a standalone's whole batch. "Were it its convolutions alone" is the share of the product on
   as many threads that a step would reach in which nothing else took time; "were it its layers alone", without
-  optimizer, data, loss and Python, is the ratio to the usual recipe for as many images. What a floor asks beyond
-  these only other layers can give.
+  optimizer, data, loss, casts of weights to bfloat16 and Python, is the ratio to the usual recipe for as many images.
+  More than that takes faster layers. Times are of one of the trainings; a gradient's zeros count as pooling.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
-  is made as well. What a stage waits for it at its end is in the row below, which has the import too, and whole
+  is made as well, once. What a stage waits for it at its end is in the row below, which has the import too, and whole
   stages, whose seconds vary by more.
 - Accuracies beside the usual recipe's are of one whole training of each network by either, with one seed. The usual
   recipe scores the subnets of `depths` on batch-norm statistics that all of them share; ours have their own.
@@ -43,7 +44,9 @@ is the median of the rounds' own, with their range. Accuracies, memory and `dvc 
 - `dvc repro -f` runs once alone and once beside a process that never rests, each in a fresh clone, download included.
 - Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.
   The rows by number of subnets have few channels, and say what a node costs beside what it costs with 9.
-- A step of an epoch is what an epoch takes divided by its steps, over the first steps that the sampler draws.
+- A step of an epoch is the mean of the first 100 that the sampler draws, without an evaluation pass. A study's training
+  alone is the seconds of its supernet and of its standalones, these divided by the workers that train side by side.
+- Memory is the proportional set size of all processes of a stage, looked at every 0.2 seconds, in runs of one epoch.
 """
 
 
@@ -91,7 +94,7 @@ def _bench(quick: bool, parts: Sequence[str]) -> list[str]:
 
     whole, failed = not quick and list(parts) == list(PARTS), list[str]()
     settings, started = Settings.load(ROOT, quick, whole), time.monotonic()
-    machine, table = "\n".join(describe(ROOT)), [markdown(HEADINGS), markdown(RULES)]
+    machine, table = "\n".join(describe(ROOT, settings.amount(5, 1))), [markdown(HEADINGS), markdown(RULES)]
     print(machine, "", *table, sep="\n", flush=True)
     for part in parts:
         print(f"{time.monotonic() - started:4.0f} s: {part}", file=sys.stderr)

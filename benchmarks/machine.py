@@ -38,8 +38,11 @@ def product_side(precision: str, threads: int) -> Side:
     return Side(f"{precision} product, {threads} thread{'s' * (threads > 1)}", make_product, (precision, threads))
 
 
-def describe(root: Path) -> list[str]:
-    """Lines of markdown: hardware, software, commit, and what else the machine did when this began."""
+def describe(root: Path, rounds: int) -> list[str]:
+    """Lines of markdown: hardware, software, commit, and what else the machine did when this began.
+
+    rounds: of the matrix products.
+    """
     machine = Machine.resolve("cpu", "auto", cores())
     about = machine.describe()
     vectors = [
@@ -53,11 +56,11 @@ def describe(root: Path) -> list[str]:
         f"torch computes with {torch.backends.cpu.get_cpu_capability()}",
         f"- torch {about['torch']}, Python {about['python']}; `auto` is {machine.precision}",
         f"- commit {_commit(root)}; load average before the run {load}",
-        *_rates(),
+        *_rates(rounds),
     ]
 
 
-def _rates(rounds: int = 5) -> list[str]:
+def _rates(rounds: int) -> list[str]:
     threads, seconds = sorted({1, cores()}), dict[tuple[str, int], list[float]]()
     for precision, count in list(itertools.product(TYPES, threads)) * rounds:
         work = make_product(precision, count)

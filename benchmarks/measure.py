@@ -11,6 +11,8 @@ from statistics import median
 from typing import Any
 
 Work = Callable[[], Any]
+PAUSE = 0.1
+"""Seconds before each, in which the side before it ends what it still does, as a DataLoader's workers do."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def alternate(sides: Sequence[Side], rounds: int, warmups: int = 1) -> dict[str,
             ready.result()
         for number in range(warmups + rounds):
             for name, workers in processes.items():
+                time.sleep(PAUSE)
                 done = [future.result() for future in [worker.submit(_run) for worker in workers]]
                 if number >= warmups:
                     measured[name].seconds.append(max(seconds for seconds, _ in done))

@@ -21,16 +21,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
     CONVOLUTIONS: ("convolution",),
     "batch norm": ("batch_norm",),
     "ReLU": ("clamp_min", "threshold_backward"),
-    "pooling": ("max_pool2d", "aten::mean"),
+    "pooling": ("max_pool2d", "aten::mean", "aten::fill_"),
     "linear layers": ("addmm", "aten::mm"),
 }
-"""By what the names of their operations, forward and backward, contain."""
+"""By what the names of their operations, forward and backward, contain. Max pooling's gradient is filled with zeros
+first."""
 
 
-def make_profile(task: Task) -> Work:
+def make_profile(task: Task, precision: str) -> Work:
     """The work gives the seconds of each of LAYERS, and of the whole."""
     os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler says on stderr that it began, ended, and saw no GPU
-    train = make_ours(task, "auto", 1)
+    train = make_ours(task, precision, 1)
 
     def run() -> dict[str, float]:
         started = time.perf_counter()
@@ -56,26 +57,28 @@ def profile_rows(settings: Settings) -> list[Row]:
     """A process per core of the machine, as standalones are trained; of a supernet, each with its part of the batch."""
     threads, depths = settings.threads, settings.study("depths").supernet.batch_size
     profiled = [
-        ("`depths` 64/32, 3-3", wide_task(settings), BATCH // threads),
-        ("`depths`", default_task(settings, BATCH), BATCH // threads),
-        ("`depths`", default_task(settings), depths // threads),
-        (f"`{STUDY}`", default_task(settings, BATCH, STUDY), BATCH),
+        ("`depths`", default_task(settings, BATCH), "auto", BATCH // threads),
+        ("`depths` 64/32, 3-3", wide_task(settings), "auto", BATCH // threads),
+        ("`depths` 64/32, 3-3", wide_task(settings), "fp32", BATCH // threads),
+        ("`depths`", default_task(settings), "auto", depths // threads),
+        (f"`{STUDY}`", default_task(settings, BATCH, STUDY), "auto", BATCH),
     ]
-    return list(chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(4, 2)]))
+    return list(chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(len(profiled), 1)]))
 
 
-def _rows(network: str, task: Task, images: int) -> list[Row]:
+def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
     """images: of a step in each process. The usual recipe takes the whole batch at once."""
     settings, batch_size = task.settings, task.recipe.batch_size
     part = replace(task, recipe=task.recipe.model_copy(update={"batch_size": images}))
-    product = product_side(Machine.resolve("cpu", "auto", 1).precision, settings.threads)
+    precision = Machine.resolve("cpu", precision, 1).precision
+    product = product_side(precision, settings.threads)
     sides = [
-        Side("profile", make_profile, (part,), processes=settings.threads),
+        Side("profile", make_profile, (part, precision), processes=settings.threads),
         Side("usual recipe, 0 workers", make_usual, (task, 0)),
         product,
     ]
     mine, usual, multiplied = alternate(sides, settings.amount(7, 2)).values()
-    work = f"profile of a step of {network}, {settings.threads} processes with {images} images each"
+    work = f"profile of a step of {network}, {precision}, {settings.threads} processes with {images} images each"
 
     def figure(seconds: float) -> str:
         return f"{1000 * seconds / task.steps:.1f} ms"

@@ -112,7 +112,7 @@ def make_ours(task: Task, precision: str, threads: int) -> Work:
 def make_usual(task: Task, workers: int) -> Work:
     choose = task.choose()
     loader = usual.load(task.settings.examples()[0], task.recipe.batch_size, workers)
-    # Without end, so that its workers are started once.
+    # Without end: a round goes on where the last one stopped.
     batches: Iterator[tuple[Tensor, Tensor]] = chain.from_iterable(repeat(loader))
     build, number = usual.NETWORKS[task.study]
 
