@@ -35,6 +35,22 @@ def lose(*_, **__):
 oneshot.commands.main = lose
 main()
 """
+FAILING_THREAD = """
+import threading
+import oneshot.commands
+from oneshot.cli import main
+def work(*_, **__):
+    interrupted = threading.Event()
+    thread = threading.Thread(target=lambda: (interrupted.wait(), 1 / 0))
+    thread.start()
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    finally:
+        interrupted.set()
+        thread.join()
+oneshot.commands.main = work
+main()
+"""
 INTERRUPTED_END = """
 from oneshot.cli import main
 install, strikes = signal.signal, [int(sys.argv[1])]
@@ -72,7 +88,11 @@ def test_interrupted_import_is_the_end(at: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("program", [LOST_INTERRUPTION, INTERRUPTED_END], ids=["lost in a library", "at the very end"])
+@pytest.mark.parametrize(
+    "program",
+    [LOST_INTERRUPTION, FAILING_THREAD, INTERRUPTED_END],
+    ids=["lost in a library", "fatal to a thread", "at the very end"],
+)
 def test_interruption_is_one_whatever_it_meets(number: signal.Signals, program: str) -> None:
     check_end(number, *run(program, number))
 

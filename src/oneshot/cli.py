@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def interrupt(number: int, _: object) -> None:
         came.append(number)
+        _silence_threads()
         _end_workers()
         raise Interruption
 
@@ -71,6 +72,12 @@ def _end_at_once(number: int, _: object) -> None:
     """While nothing is under way."""
     _tell(number)
     os._exit(128 + number)
+
+
+def _silence_threads() -> None:
+    """The executor's own can fail over workers that end while their jobs are cancelled, which is no news."""
+    if threading := sys.modules.get("threading"):
+        threading.excepthook = lambda _: None  # type: ignore[attr-defined]
 
 
 def _end_workers() -> None:
