@@ -65,7 +65,7 @@ PARTS = {
     "accuracy": "study.accuracy_rows",
     "repro": "repro.repro_rows",
 }
-ROUGH = [part for part in PARTS if part not in ("tracking", "accuracy", "repro")]
+ROUGH = [part for part in PARTS if part not in ("cores", "tracking", "accuracy", "repro")]
 """What the quick mode measures, to stay within its minutes."""
 
 
