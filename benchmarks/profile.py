@@ -39,18 +39,15 @@ def make_profile(task: Task, precision: str) -> Work:
             train()
             whole = time.perf_counter() - started
         microseconds = {event.key: event.self_cpu_time_total for event in events.key_averages()}
-        return {layer: sum(_of(parts, microseconds)) / 1e6 for layer, parts in LAYERS.items()} | {"whole": whole}
+        return {layer: _seconds(parts, microseconds) for layer, parts in LAYERS.items()} | {"whole": whole}
 
     return run
 
 
-def _of(parts: tuple[str, ...], microseconds: Mapping[str, float]) -> list[float]:
-    # Operations of the engine are named after the ones that they call.
-    return [
-        spent
-        for name, spent in microseconds.items()
-        if name.startswith("aten::") and any(part in name for part in parts)
-    ]
+def _seconds(parts: tuple[str, ...], microseconds: Mapping[str, float]) -> float:
+    # The autograd engine's own entries are named after the operations that they call.
+    operations = [name for name in microseconds if name.startswith("aten::") and any(part in name for part in parts)]
+    return sum(microseconds[name] for name in operations) / 1e6
 
 
 def profile_rows(settings: Settings) -> list[Row]:

@@ -34,6 +34,11 @@ def make_project(settings: Settings, folder: Path, study: str, changes: Mapping[
     (folder / "data" / DATASET).symlink_to(settings.dataset.resolve())
 
 
+def one_epoch(study: str) -> dict[str, Any]:
+    """The changes that make each of its trainings one epoch."""
+    return {f"studies.{study}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
+
+
 def environment(**changes: str) -> dict[str, str]:
     """No tracking server and no other project may leak in."""
     foreign = ("MLFLOW_", "DVC_", "ONESHOT_")

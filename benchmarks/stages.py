@@ -8,9 +8,10 @@ from operator import itemgetter
 from pathlib import Path
 
 from benchmarks.measure import Measured, Side, Work, alternate
-from benchmarks.project import BIN, end_session, environment, finish, make_project, start
+from benchmarks.project import BIN, end_session, environment, finish, make_project, one_epoch, start
 from benchmarks.settings import STUDY, Settings
 from benchmarks.table import Row
+from pipeline.lockfile import STUDY_STAGES
 
 ONESHOT = str(BIN / "oneshot")
 # Ends the process as soon as the first step is done.
@@ -21,8 +22,6 @@ from oneshot.cli import main
 jobs.Reporter.tick = lambda *_: os._exit(0)
 main(["train_supernet", "--study", sys.argv[1]])
 """
-STAGES = ["train_supernet", "evaluate_subnets", "train_standalones", "compare"]
-ARMS = ("supernet", "standalone")
 GIGABYTE = 1e9
 INTERVAL = 0.2
 """Seconds between two looks at the memory."""
@@ -83,7 +82,7 @@ def _no_op_rows(settings: Settings, rounds: int) -> list[Row]:
 
 def memory_rows(settings: Settings) -> list[Row]:
     """Of every study, stages of one epoch; in the quick mode the first seconds of one stage."""
-    studies, stages, seconds = list(settings.params.run), STAGES, float("inf")
+    studies, stages, seconds = list(settings.params.run), list(STUDY_STAGES), float("inf")
     if settings.quick:
         studies, stages, seconds = ["depths"], ["train_standalones"], 12.0
     peaks = [_peak_memories(settings, study, stages, seconds) for study in studies]
@@ -99,7 +98,7 @@ def memory_rows(settings: Settings) -> list[Row]:
 def _peak_memories(settings: Settings, study: str, stages: list[str], seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
-        make_project(settings, folder, study, {f"studies.{study}.{arm}.epochs": 1 for arm in ARMS})
+        make_project(settings, folder, study, one_epoch(study))
         return {stage: _peak_memory(folder, stage, study, seconds) for stage in stages}
 
 

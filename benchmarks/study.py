@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import usual
 from benchmarks.measure import Measured, Ratio, Side, Work, alternate
-from benchmarks.project import make_project
+from benchmarks.project import make_project, one_epoch
 from benchmarks.settings import DATASET, STUDY, Settings
 from benchmarks.table import Row, ratio_row
 from benchmarks.training import faster_workers
@@ -176,7 +176,7 @@ def accuracy_rows(settings: Settings) -> list[Row]:
 
 def _epoch(settings: Settings, part: int) -> dict[str, Any]:
     """Changes of the params: an epoch of each network, of the `part`th part of the images."""
-    changes: dict[str, Any] = {f"studies.{STUDY}.{arm}.epochs": 1 for arm in ("supernet", "standalone")}
+    changes = one_epoch(STUDY)
     if part > 1:
         validation = settings.params.datasets[DATASET].validation_size
         changes[f"datasets.{DATASET}.validation_size"] = validation // part
