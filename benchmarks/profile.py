@@ -20,7 +20,7 @@ CONVOLUTIONS = "convolutions"
 LAYERS: dict[str, tuple[str, ...]] = {
     CONVOLUTIONS: ("convolution",),
     "batch norm": ("batch_norm",),
-    "ReLU": ("clamp_min", "threshold_backward"),
+    "ReLU": ("relu", "clamp_min", "threshold_backward"),
     "pooling": ("max_pool2d", "aten::mean", "aten::fill_"),
     "linear layers": ("addmm", "aten::mm"),
 }

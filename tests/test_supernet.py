@@ -1,7 +1,6 @@
 """A supernet touches the chosen path alone, and computes what the sharing's formula says."""
 
 import itertools
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -16,7 +15,7 @@ from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id, canonical
 from oneshot.state import restore, tensors
-from oneshot.supernet import ChannelsLastAverage, ChannelsLastFlatten, SuperNet, build_standalone
+from oneshot.supernet import SuperNet, build_standalone
 from oneshot.training import Trainer
 
 OPTIMIZERS = {
@@ -291,32 +290,3 @@ def test_stored_weights_of_another_type_or_without_a_value_are_refused(damage, t
     stored[name] = damage(stored[name])
     with pytest.raises(ValueError, match=told):
         restore(supernet, stored)
-
-
-LAID_OUT = {ChannelsLastAverage: partial(nn.AdaptiveAvgPool2d, 1), ChannelsLastFlatten: nn.Flatten}
-"""Beside each module of ours the one of PyTorch that it stands for."""
-
-
-@pytest.mark.parametrize("module", LAID_OUT)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(32, 16, 14, 14), (250, 32, 14, 14), (3, 5, 9, 4)])
-def test_a_module_with_a_layout_of_its_own_is_pytorchs_bit_for_bit(module, shape, dtype):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(shape, dtype=dtype, generator=generator).to(memory_format=torch.channels_last)
-    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
-    outputs = module()(ours), LAID_OUT[module]()(theirs)
-    for output in outputs:
-        output.backward(torch.randn(output.shape, dtype=dtype, generator=torch.Generator().manual_seed(1)))
-    assert torch.equal(*outputs)
-    assert torch.equal(ours.grad, theirs.grad)
-
-
-@pytest.mark.parametrize("module", LAID_OUT)
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_gradients_before_a_flat_layer_are_channels_last(module, layout):
-    gradients = []
-    # As it reaches the operation before; what a leaf keeps is brought into the leaf's own layout.
-    before = torch.randn(8, 16, 7, 7).to(memory_format=layout).requires_grad_()
-    before.register_hook(gradients.append)
-    module()(before.neg()).sum().backward()
-    assert gradients[0].is_contiguous(memory_format=torch.channels_last)

@@ -314,12 +314,18 @@ def test_a_finetuning_that_was_killed_goes_on_after_its_last_whole_epoch(example
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite_ends_training_before_a_weight_moves(value, threads, examples):
+@pytest.mark.parametrize("what", ["loss", "sum of the gradients"])
+def test_what_is_not_finite_ends_training_before_a_weight_moves(what, value, threads, examples):
     weights = []
 
     def forward(model, images, name):
         weights.append(model.weight.detach().clone())
-        return model(images.flatten(1)) * (value if name == "bad" else 1)
+        logits = model(images.flatten(1))
+        if name == "bad" and what == "loss":
+            return logits * value
+        if name == "bad":
+            logits.register_hook(lambda gradient: gradient * value)
+        return logits
 
     trainer = Trainer(
         nn.Linear(64, 4),
@@ -332,7 +338,8 @@ def test_loss_that_is_not_finite_ends_training_before_a_weight_moves(value, thre
     )
     epochs = trainer.epochs(lambda images: None)
     assert next(epochs).number == 1
-    with pytest.raises(OneshotError, match=r"architecture bad, step 4, learning rate 0.1: the loss is nan") as error:
+    paths = "bad" if what == "loss" else "good, bad"
+    with pytest.raises(OneshotError, match=f"architecture {paths}, step 4, learning rate 0.1: the {what} is") as error:
         next(epochs)
     assert error.value.exit_code == TRAINING == 1
     assert torch.equal(trainer.model.weight, weights[-1])
@@ -341,7 +348,7 @@ def test_loss_that_is_not_finite_ends_training_before_a_weight_moves(value, thre
 def test_on_another_device_a_loss_is_read_when_the_epoch_has_ended():
     losses = _Losses(Machine("cuda", "bf16", 1))
     for step, loss in enumerate((1.0, float("nan"), 3.0)):
-        losses.add(torch.tensor([loss, 2.0]), ["a", "b"], f"step {step}")
+        losses.add(torch.tensor([loss, 2.0]), torch.zeros(()), ["a", "b"], f"step {step}")
     with pytest.raises(OneshotError, match="architecture a, step 1: the loss is nan"):
         losses.by_path()
 
@@ -350,7 +357,7 @@ def test_losses_are_kept_by_path_in_the_order_of_the_steps():
     for device in ("cpu", "cuda"):
         losses = _Losses(Machine(device, "fp32", 1))
         for step, paths in enumerate(("ab", "bc", "ca")):
-            losses.add(torch.tensor([step, step + 0.5]), tuple(paths), "")
+            losses.add(torch.tensor([step, step + 0.5]), torch.zeros(()), tuple(paths), "")
         assert losses.by_path() == {"a": [0, 2.5], "b": [0.5, 1], "c": [1.5, 2]}
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from oneshot.data import Examples
+from oneshot.layers import to_strided
 from oneshot.machine import Machine
 from oneshot.params import Evaluate
 from oneshot.space import Architecture
@@ -95,11 +96,12 @@ def _moments(batch: Tensor) -> tuple[Tensor, Tensor]:
     """Biased variance and mean per channel, float32 (channels,)."""
     channels, count = batch.shape[1], batch.numel() // batch.shape[1]
     if count == 1:  # which batch norm refuses
-        return torch.zeros(channels, device=batch.device), batch.float().flatten()
-    mean, variance = torch.zeros(2, channels, device=batch.device)
+        return torch.zeros(channels, device=batch.device), to_strided(batch).float().flatten()
+    mean, variance, bias = torch.zeros(3, channels, device=batch.device)
     # What batch norm does in training, with a momentum that keeps nothing of before: a pass that is fast in bfloat16,
     # eight times as fast as var_mean. It estimates the variance of a population.
-    batch_norm(batch, mean, variance, training=True, momentum=1.0)
+    # Opaque images (see layers) need a weight and a bias.
+    batch_norm(batch, mean, variance, torch.ones_like(mean), bias, training=True, momentum=1.0)
     return variance * ((count - 1) / count), mean
 
 

@@ -41,7 +41,7 @@ class Machine:
                 f"params.yaml: compute.device: `{device}` is not on this machine; use a device that is; set auto", USAGE
             )
         if precision == "auto":
-            precision = "bf16" if _has_native_bf16(device) else "fp32"
+            precision = "bf16" if has_native_bf16(device) else "fp32"
         return cls(device, precision, threads)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -106,7 +106,7 @@ def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
-def _has_native_bf16(device: str) -> bool:
+def has_native_bf16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from oneshot import layers
 from oneshot.operations import (
     BatchNorm,
     Conv,
@@ -30,7 +31,7 @@ def build_module(operation: Operation) -> nn.Module:
     match operation:
         case Conv(in_channels, out_channels, kernel, stride, bias):
             padding = (kernel[0] // 2, kernel[1] // 2)
-            return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias)
+            return layers.Convolution(in_channels, out_channels, kernel, stride, padding, bias=bias)
         case BatchNorm(channels):
             return nn.BatchNorm2d(channels)
         case Linear(in_features, out_features):
@@ -40,9 +41,9 @@ def build_module(operation: Operation) -> nn.Module:
         case MaxPool(size):
             return nn.MaxPool2d(size)
         case GlobalAveragePool():
-            return ChannelsLastAverage()
+            return layers.GlobalAveragePool()
         case Flatten():
-            return ChannelsLastFlatten()
+            return layers.Flatten()
     raise TypeError(operation)
 
 
@@ -51,29 +52,6 @@ def _initialised(step: Step, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "initialisation", step.name))
         return build_module(step.operation)
-
-
-class ChannelsLastAverage(nn.Module):
-    """nn.AdaptiveAvgPool2d(1), bit for bit, but that its gradient is laid out channels last, as Machine.place has it.
-    The gradient of a ReLU before it takes ten times as long with another layout."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (batch, channels, height, width) -> (batch, channels, 1, 1)."""
-        return images.permute(0, 2, 3, 1).flatten(1, 2).mean(1)[:, :, None, None]
-
-
-class ChannelsLastFlatten(nn.Module):
-    """nn.Flatten, bit for bit, with a gradient laid out as that of ChannelsLastAverage, and for its reason."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (batch, channels, height, width) -> (batch, channels x height x width)."""
-        if images.requires_grad:
-            images.register_hook(_to_channels_last)  # type: ignore[no-untyped-call]
-        return images.flatten(1)
-
-
-def _to_channels_last(gradient: Tensor) -> Tensor:
-    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 class SuperNet(nn.Module):

@@ -66,13 +66,14 @@ class Trainer(Generic[Model]):
         self.optimizer = build_optimizer(recipe.optimizer, model.parameters())
         # The first keeps the batch-norm buffers; those of the others are never read.
         self._replicas = [model, *(_replica(model) for _ in range(machine.parts - 1))]
-        # Listed once: a walk through the modules of a supernet takes as long as adding their gradients.
+        # Listed once: a walk through the modules of a supernet takes longer than adding their gradients.
         self._weights = [list(replica.parameters()) for replica in self._replicas]
 
     def epochs(self, tick: Callable[[int], None], after: int = 0) -> Iterator[Epoch]:
         """Yields after each epoch but the first `after`; `tick` hears of every step's number of images.
 
-        Raises OneshotError (exit 1) when a loss is not finite; on a CPU before the step has changed a weight.
+        Raises OneshotError (exit 1) when a loss or a gradient is not finite; on a CPU before the step has changed a
+        weight.
         """
         for number in range(after + 1, math.ceil(self.steps / self.epoch_steps) + 1):
             for replica in self._replicas:
@@ -91,7 +92,9 @@ class Trainer(Generic[Model]):
     def _step(self, step: int, rows: Tensor, losses: "_Losses") -> None:
         paths, learning_rate = self.paths(step), self.learning_rate(step)
         self.optimizer.param_groups[0]["lr"] = learning_rate
-        losses.add(self.add_gradients(paths, rows), paths, f"step {step}, learning rate {learning_rate:.4g}")
+        values = self.add_gradients(paths, rows)
+        gradients = [weight.grad.flatten() for weight in self._weights[0] if weight.grad is not None]
+        losses.add(values, torch.cat(gradients).sum(), paths, f"step {step}, learning rate {learning_rate:.4g}")
         self.optimizer.step()
         # To None, not to zero: a zero gradient would still move an unchosen path by momentum and weight decay.
         for weight in chain.from_iterable(self._weights):
@@ -171,15 +174,16 @@ def _replica(model: Model) -> Model:
 
 
 class _Losses:
-    """An epoch's losses, refused where one is not finite."""
+    """An epoch's losses, refused where one or its gradient is not finite."""
 
     def __init__(self, machine: Machine):
         self._machine = machine
         self._unread: list[tuple[Tensor, Sequence[str], str]] = []
         self._read: dict[str, list[float]] = {}
 
-    def add(self, losses: Tensor, paths: Sequence[str], where: str) -> None:
-        self._unread.append((losses, paths, where))
+    def add(self, losses: Tensor, gradients: Tensor, paths: Sequence[str], where: str) -> None:
+        """losses: (paths,); gradients: the sum of all, which is finite only if they are."""
+        self._unread.append((torch.cat([losses, gradients.view(1)]), paths, where))
         # Elsewhere than on a CPU a step would have to wait for what it reads.
         if self._machine.device == "cpu":
             self._take()
@@ -191,17 +195,22 @@ class _Losses:
     def _take(self) -> None:
         if not self._unread:
             return
-        values = torch.stack([losses for losses, _, _ in self._unread]).tolist()  # one copy, however many steps
-        for (_, paths, where), of_step in zip(self._unread, values, strict=True):
-            for path, loss in zip(paths, of_step, strict=True):
-                if not math.isfinite(loss):
-                    raise OneshotError(
-                        f"architecture {path}, {where}: the loss is {loss}; it must be finite; "
-                        "lower optimizer.lr or lengthen schedule.warmup in params.yaml",
-                        TRAINING,
-                    )
+        values = torch.stack([values for values, _, _ in self._unread]).tolist()  # one copy, however many steps
+        for (_, paths, where), (*losses, gradients) in zip(self._unread, values, strict=True):
+            for path, loss in zip(paths, losses, strict=True):
+                _refuse_unless_finite(loss, f"architecture {path}, {where}: the loss")
                 self._read.setdefault(path, []).append(loss)
+            # A layer may make numbers of what is none (see layers), but not of its gradient.
+            _refuse_unless_finite(gradients, f"architecture {', '.join(paths)}, {where}: the sum of the gradients")
         self._unread.clear()
+
+
+def _refuse_unless_finite(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise OneshotError(
+            f"{what} is {value}; it must be finite; lower optimizer.lr or lengthen schedule.warmup in params.yaml",
+            TRAINING,
+        )
 
 
 def build_optimizer(section: Sgd | Adadelta, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
