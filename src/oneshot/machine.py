@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,8 +61,15 @@ class Machine:
         return self.threads if self.device == "cpu" else 1
 
     def map(self, function: Callable[..., Result], *items: Iterable[Any]) -> list[Result]:
-        """`function` of each, `parts` at a time, in order."""
-        return list(_pool(self.parts).map(function, *items) if self.parts > 1 else map(function, *items))
+        """`function` of each, `parts` at a time, in order. This thread takes part: to wake another takes a while."""
+        waiting = enumerate(list(zip(*items, strict=False)))  # each thread takes the next, which is atomic
+
+        def work() -> list[tuple[int, Result]]:
+            return [(index, function(*each)) for index, each in waiting]
+
+        others = [_pool(self.parts - 1).submit(work) for _ in range(self.parts - 1)]
+        done = chain(work(), *(other.result() for other in others))
+        return [result for _, result in sorted(done, key=itemgetter(0))]
 
     def claim(self) -> None:
         """Makes this process keep the memory that it frees, and torch run each operation on one thread.
