@@ -24,8 +24,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "pooling": ("max_pool2d", "aten::mean", "aten::fill_"),
     "linear layers": ("addmm", "aten::mm"),
 }
-"""By what the names of their operations, forward and backward, contain. Max pooling's gradient is filled with zeros
-first."""
+"""By what the names of their operations, forward and backward, contain. In float32 max pooling's gradient is
+filled with zeros first."""
 
 
 def make_profile(task: Task, precision: str) -> Work:

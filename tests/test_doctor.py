@@ -218,11 +218,11 @@ def test_a_folder_of_data_that_is_not_there(folder: Path) -> None:
 
 def test_bf16_on_a_processor_without_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Project(folder).edit("compute.precision", "bf16")
-    monkeypatch.setattr(machines, "has_native_bf16", lambda device: False)
+    monkeypatch.setattr(machines, "_has_native_bf16", lambda device: False)
     _, lines = examine()
     assert [line for line in lines if line.startswith("params.yaml: compute.precision: bf16 is not native")]
 
-    monkeypatch.setattr(machines, "has_native_bf16", lambda device: True)
+    monkeypatch.setattr(machines, "_has_native_bf16", lambda device: True)
     assert not [line for line in examine()[1] if "precision: bf16" in line]
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import kl_div
 
 from oneshot.evaluation import (
+    _moments,
     accuracies,
     build_tree,
     calibrate,
@@ -20,7 +21,7 @@ from oneshot.evaluation import (
     score_paths,
     symmetrised_kl,
 )
-from oneshot.machine import Machine
+from oneshot.machine import Machine, has_opaque_bf16
 from oneshot.params import Evaluate
 from oneshot.state import tensors
 from oneshot.supernet import SuperNet
@@ -185,6 +186,15 @@ def test_pooled_variance_is_not_the_mean_of_batch_variances():
     batches = uneven_batches()
     averaged = torch.stack([batch.var((0, 2, 3), correction=0) for batch in batches]).mean(0)
     assert (pooled(batches)[1] > 1.5 * averaged).all()
+
+
+@pytest.mark.skipif(not has_opaque_bf16(), reason="the processor has no bfloat16 of its own")
+@pytest.mark.parametrize("shape", [(7, 16, 5, 5), (1, 3, 1, 1)])
+def test_moments_of_opaque_images_are_those_of_the_images(shape):
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    exact = torch.var_mean(images.double(), (0, 2, 3), correction=0)
+    for moment, expected in zip(_moments(images.to_mkldnn()), exact, strict=True):
+        torch.testing.assert_close(moment.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_accuracy_is_the_fraction_of_right_predictions():

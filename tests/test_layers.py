@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot import layers
-from oneshot.machine import has_native_bf16
+from oneshot import layers, machine
 
 FLAT = {layers.GlobalAveragePool: partial(nn.AdaptiveAvgPool2d, 1), layers.Flatten: nn.Flatten}
 """Beside each module of ours the one of PyTorch that it stands for."""
-BF16 = pytest.mark.skipif(not has_native_bf16("cpu"), reason="the processor has no bfloat16 of its own")
+BF16 = pytest.mark.skipif(not machine.has_opaque_bf16(), reason="the processor has no bfloat16 of its own")
 
 
 @pytest.mark.parametrize("module", FLAT)
@@ -39,8 +38,9 @@ def test_gradients_before_a_flat_layer_are_channels_last(module, layout):
     assert gradients[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def networks(middle, flat, channels=16, kernel=(3, 3), stride=1, side=28, bias=True):
-    """Ours and PyTorch's, with the same weights: two convolutions, each followed by `middle`, and `flat`."""
+def networks(middle, flat, channels=16, kernel=(3, 3), stride=1, side=28, batch=6, bias=True):
+    """Images, and networks of ours and of PyTorch's with the same weights: two convolutions, each followed by
+    `middle`, and `flat`."""
     built = []
     for convolution, flatten in ((layers.Convolution, flat), (nn.Conv2d, FLAT[flat])):
         torch.manual_seed(0)
@@ -48,40 +48,54 @@ def networks(middle, flat, channels=16, kernel=(3, 3), stride=1, side=28, bias=T
         convolutions = [convolution(inputs, channels, kernel, stride, padding, bias=bias) for inputs in (1, channels)]
         parts = [part for each in convolutions for part in (each, *middle(channels))]
         built.append(nn.Sequential(*parts, flatten()).to(memory_format=torch.channels_last))
-    images = torch.randn(6, 1, side, side, generator=torch.Generator().manual_seed(1))
-    return images, *built
+    return torch.randn(batch, 1, side, side, generator=torch.Generator().manual_seed(1)), *built
 
 
 def run(network, images, dtype=torch.bfloat16):
-    """Outputs, and the gradient of every weight of a sum that weighs each output by another number."""
+    """Outputs, and the gradients of the images and of every weight, of a sum that weighs each output by another
+    number."""
+    images = images.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         outputs = network(images).flatten(1)
     outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(2)).to(outputs.dtype))
-    return outputs.detach(), [weight.grad for weight in network.parameters()]
+    return outputs.detach(), [images.grad, *(weight.grad for weight in network.parameters())]
 
 
-POOLED = {"pool": lambda channels: (nn.MaxPool2d(2), nn.ReLU()), "relu": lambda channels: (nn.ReLU(),)}
+MIDDLES = {
+    "relu": lambda channels: (nn.ReLU(),),
+    "pool": lambda channels: (nn.MaxPool2d(2), nn.ReLU()),
+    "relu first": lambda channels: (nn.ReLU(), nn.MaxPool2d(3)),
+}
+SHAPES = [
+    {},
+    {"kernel": (5, 5)},
+    {"kernel": (1, 9)},
+    {"kernel": (9, 1)},
+    {"kernel": (1, 1), "batch": 1},
+    {"channels": 3, "side": 27},
+    {"stride": 2, "side": 55},
+    {"stride": 3, "side": 84, "channels": 33},
+    {"bias": False},
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("middle", POOLED)
+@pytest.mark.parametrize("middle", MIDDLES)
 @pytest.mark.parametrize("flat", FLAT)
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {},
-        {"kernel": (5, 5)},
-        {"kernel": (1, 9)},
-        {"kernel": (1, 1)},
-        {"channels": 3, "side": 27},
-        {"stride": 2, "side": 26},
-        {"bias": False},
-    ],
-)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_convolution_pooling_and_relu_are_pytorchs_bit_for_bit(shape, flat, middle, dtype):
-    images, ours, theirs = networks(POOLED[middle], flat, **shape)
-    (outputs, gradients), (expected, expected_gradients) = run(ours, images, dtype), run(theirs, images, dtype)
+    images, *both = networks(MIDDLES[middle], flat, **shape)
+    (outputs, gradients), (expected, expected_gradients) = (run(network, images, dtype) for network in both)
     assert outputs.dtype == expected.dtype == dtype
+    assert torch.equal(outputs, expected)
+    assert all(torch.equal(*pair) for pair in zip(gradients, expected_gradients, strict=True))
+
+
+def test_a_pool_as_large_as_the_image_is_pytorchs_bit_for_bit():
+    images, *both = networks(lambda channels: (nn.ReLU(),), layers.Flatten)
+    (outputs, gradients), (expected, expected_gradients) = (
+        run(nn.Sequential(*network[:-1], nn.MaxPool2d(28), network[-1]), images) for network in both
+    )
     assert torch.equal(outputs, expected)
     assert all(torch.equal(*pair) for pair in zip(gradients, expected_gradients, strict=True))
 
@@ -98,8 +112,21 @@ def test_batch_norm_behind_a_convolution_is_pytorchs_within_its_rounding():
 
 
 @BF16
-def test_images_are_opaque_from_the_first_convolution_to_the_flattening():
-    images, ours, _ = networks(lambda channels: (nn.BatchNorm2d(channels), nn.MaxPool2d(2), nn.ReLU()), layers.Flatten)
+def test_the_variance_of_opaque_images_is_the_more_exact_one():
+    images = torch.randn(128, 16, 28, 28, generator=torch.Generator().manual_seed(0)).bfloat16()
+    exact = images.double().var((0, 2, 3))
+    errors = []
+    for laid_out in (images.to_mkldnn(), images.to(memory_format=torch.channels_last)):
+        norm = nn.BatchNorm2d(16, momentum=1.0)
+        norm(laid_out)
+        errors.append((norm.running_var - exact).abs().max())
+    assert errors[0] < 0.2 * errors[1]
+
+
+@BF16
+@pytest.mark.parametrize("flat", FLAT)
+def test_images_are_opaque_from_the_first_convolution_to_the_flattening(flat):
+    images, ours, _ = networks(lambda channels: (nn.BatchNorm2d(channels), nn.MaxPool2d(2), nn.ReLU()), flat)
     *before, last = ours
     with torch.autocast("cpu", torch.bfloat16):
         for layer in before:
@@ -109,13 +136,20 @@ def test_images_are_opaque_from_the_first_convolution_to_the_flattening():
 
 
 def test_in_float32_nothing_is_opaque():
-    images, ours, _ = networks(POOLED["relu"], layers.Flatten)
+    images, ours, _ = networks(MIDDLES["relu"], layers.Flatten)
     assert not ours[0](images).is_mkldnn
 
 
-@BF16
 def test_without_bfloat16_of_its_own_a_processor_has_nothing_opaque(monkeypatch):
-    monkeypatch.setattr(layers, "_has_onednn_bf16", lambda: False)
-    images, ours, _ = networks(POOLED["relu"], layers.Flatten)
+    monkeypatch.setattr(machine, "_has_native_bf16", lambda device: False)
+    images, ours, _ = networks(MIDDLES["relu"], layers.Flatten)
     with torch.autocast("cpu", torch.bfloat16):
         assert not ours[0](images).is_mkldnn
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_are_channels_last_unless_images_are_opaque(precision):
+    place = machine.Machine("cpu", precision, 1)
+    weight = place.place(layers.Convolution(16, 16, 3)).weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == (not place.opaque)
+    assert place.opaque == (precision == "bf16" and machine.has_opaque_bf16())

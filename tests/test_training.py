@@ -345,12 +345,26 @@ def test_what_is_not_finite_ends_training_before_a_weight_moves(what, value, thr
     assert torch.equal(trainer.model.weight, weights[-1])
 
 
-def test_on_another_device_a_loss_is_read_when_the_epoch_has_ended():
+@pytest.mark.parametrize("place", ["loss", "sum of the gradients"])
+def test_on_another_device_a_loss_is_read_when_the_epoch_has_ended(place):
     losses = _Losses(Machine("cuda", "bf16", 1))
-    for step, loss in enumerate((1.0, float("nan"), 3.0)):
-        losses.add(torch.tensor([loss, 2.0]), torch.zeros(()), ["a", "b"], f"step {step}")
-    with pytest.raises(OneshotError, match="architecture a, step 1: the loss is nan"):
+    for step in range(3):
+        bad = torch.tensor(float("nan") if step == 1 else 0.0)
+        good = torch.tensor(2.0)
+        loss, gradients = (bad, good) if place == "loss" else (good, bad)
+        losses.add(torch.stack([loss, good]), gradients, ["a", "b"], f"step {step}")
+    with pytest.raises(OneshotError, match=f"architecture a.*, step 1: the {place} is nan"):
         losses.by_path()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_weight_that_is_no_number_ends_training_though_a_relu_may_hide_it(precision, examples):
+    machine, space = Machine("cpu", precision, 1), SPACES["prefix-norm"]
+    supernet = machine.place(SuperNet(space, 0))
+    next(iter(supernet.parameters())).data.view(-1)[0] = float("nan")
+    trainer = supernet_trainer(supernet, lambda step: space.architectures[:1], examples, machine)
+    with pytest.raises(OneshotError, match=r"step 0, learning rate .* must be finite"):
+        next(trainer.epochs(lambda images: None))
 
 
 def test_losses_are_kept_by_path_in_the_order_of_the_steps():

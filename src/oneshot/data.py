@@ -108,8 +108,8 @@ def _read(path: Path) -> Bytes:
 
 def _moments(images: Bytes) -> tuple[float, float]:
     """Exact mean and standard deviation of all pixels, scaled to 0..1, by integer sums."""
-    # Two pixels at a time, as one number of 16 bits. And piece by piece: bincount makes 8 bytes of each number, and a
-    # process keeps the most memory that it ever had.
+    # Two pixels at a time, as one number of 16 bits, which is half the work. And piece by piece: bincount makes 8 bytes
+    # of each number, and a process keeps the most memory that it ever had.
     pairs = numpy.zeros((256, 256), int)
     for start in range(0, len(images), PIECE):
         piece = images[start : start + PIECE].ravel().view(numpy.uint16)

@@ -1,24 +1,23 @@
 """Layers as PyTorch has them, in the memory layouts that are fastest on a processor.
 
-Channels last, as Machine.place has it. Or, where a processor computes in bfloat16 natively, oneDNN's own: from the
-first convolution to the flattening, images are opaque tensors (Tensor.to_mkldnn). Max pooling and its gradient take a
-third of the time there, batch norm and ReLU two thirds. All numbers stay the same, bit for bit, but those of batch
-norm, whose variance is the more exact one.
+Channels last; or, in bfloat16 where a processor has it natively, oneDNN's own: from the first convolution to the
+flattening, images are opaque tensors (Tensor.to_mkldnn). Max pooling and its gradient take a third of the time there,
+batch norm and ReLU two thirds. Convolution, pooling and ReLU give the same numbers, bit for bit. Batch norm rounds
+otherwise; the variance that it trains by is the more exact one.
 
-oneDNN's max pooling and ReLU make numbers of what is none. So a loss may be finite where its gradients are not.
+oneDNN's max pooling and ReLU make numbers of what is none, so a loss may be finite where weights are not.
 """
 
-from functools import lru_cache
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from oneshot.machine import has_native_bf16
+from oneshot.machine import has_opaque_bf16
 
 
 class Convolution(nn.Conv2d):
-    """nn.Conv2d; what it gives is opaque where that is faster."""
+    """nn.Conv2d, padded with zeros, of batches; what it gives is opaque where that is faster."""
 
     def forward(self, images: Tensor) -> Tensor:
         """images (batch, in_channels, height, width) -> (batch, out_channels, height, width)."""
@@ -27,9 +26,9 @@ class Convolution(nn.Conv2d):
         if not images.is_mkldnn:
             images = images.bfloat16().to_mkldnn()
         # Not conv2d, which refuses an opaque tensor beside weights that are none. oneDNN rounds the weights itself.
-        weights = self.weight, None if self.bias is None else self.bias.bfloat16()
-        where: tuple[Any, ...] = self.padding, self.stride, self.dilation, self.groups
-        return torch.mkldnn_convolution(images, *weights, *where)
+        bias = None if self.bias is None else self.bias.bfloat16()
+        padding = cast(tuple[int, int], self.padding)
+        return torch.mkldnn_convolution(images, self.weight, bias, padding, self.stride, self.dilation, self.groups)
 
 
 class GlobalAveragePool(nn.Module):
@@ -63,9 +62,4 @@ def _to_channels_last(images: Tensor) -> Tensor:
 
 
 def _is_faster_opaque(images: Tensor) -> bool:
-    return images.device.type == "cpu" and torch.is_autocast_enabled("cpu") and _has_onednn_bf16()
-
-
-@lru_cache
-def _has_onednn_bf16() -> bool:
-    return torch.backends.mkldnn.is_available() and has_native_bf16("cpu")  # type: ignore[no-untyped-call]
+    return images.device.type == "cpu" and torch.is_autocast_enabled("cpu") and has_opaque_bf16()

@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,17 +41,23 @@ class Machine:
                 f"params.yaml: compute.device: `{device}` is not on this machine; use a device that is; set auto", USAGE
             )
         if precision == "auto":
-            precision = "bf16" if has_native_bf16(device) else "fp32"
+            precision = "bf16" if _has_native_bf16(device) else "fp32"
         return cls(device, precision, threads)
 
     def autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
     def place(self, model: Model) -> Model:
-        """The model itself, on the device, laid out channels last, which convolutions here are fastest on."""
+        """The model itself, on the device; channels last, which convolutions are fastest on, but for opaque images."""
         model.to(self.device)
-        model.to(memory_format=torch.channels_last)
+        if not self.opaque:
+            model.to(memory_format=torch.channels_last)
         return model
+
+    @property
+    def opaque(self) -> bool:
+        """Whether images are opaque on their way through a network (see layers)."""
+        return self.device == "cpu" and self.precision == "bf16" and has_opaque_bf16()
 
     @property
     def parts(self) -> int:
@@ -61,15 +65,8 @@ class Machine:
         return self.threads if self.device == "cpu" else 1
 
     def map(self, function: Callable[..., Result], *items: Iterable[Any]) -> list[Result]:
-        """`function` of each, `parts` at a time, in order. This thread takes part: to wake another takes a while."""
-        waiting = enumerate(list(zip(*items, strict=False)))  # each thread takes the next, which is atomic
-
-        def work() -> list[tuple[int, Result]]:
-            return [(index, function(*each)) for index, each in waiting]
-
-        others = [_pool(self.parts - 1).submit(work) for _ in range(self.parts - 1)]
-        done = chain(work(), *(other.result() for other in others))
-        return [result for _, result in sorted(done, key=itemgetter(0))]
+        """`function` of each, `parts` at a time, in order."""
+        return list(_pool(self.parts).map(function, *items) if self.parts > 1 else map(function, *items))
 
     def claim(self) -> None:
         """Makes this process keep the memory that it frees, and torch run each operation on one thread.
@@ -115,7 +112,12 @@ def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
-def has_native_bf16(device: str) -> bool:
+def has_opaque_bf16() -> bool:
+    """Whether this processor has bfloat16 of its own, and torch has oneDNN."""
+    return torch.backends.mkldnn.is_available() and _has_native_bf16("cpu")  # type: ignore[no-untyped-call]
+
+
+def _has_native_bf16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":

@@ -93,8 +93,8 @@ class Trainer(Generic[Model]):
         paths, learning_rate = self.paths(step), self.learning_rate(step)
         self.optimizer.param_groups[0]["lr"] = learning_rate
         values = self.add_gradients(paths, rows)
-        gradients = [weight.grad.flatten() for weight in self._weights[0] if weight.grad is not None]
-        losses.add(values, torch.cat(gradients).sum(), paths, f"step {step}, learning rate {learning_rate:.4g}")
+        gradients = torch.stack([weight.grad.sum() for weight in self._weights[0] if weight.grad is not None]).sum()
+        losses.add(values, gradients, paths, f"step {step}, learning rate {learning_rate:.4g}")
         self.optimizer.step()
         # To None, not to zero: a zero gradient would still move an unchosen path by momentum and weight decay.
         for weight in chain.from_iterable(self._weights):
@@ -200,7 +200,7 @@ class _Losses:
             for path, loss in zip(paths, losses, strict=True):
                 _refuse_unless_finite(loss, f"architecture {path}, {where}: the loss")
                 self._read.setdefault(path, []).append(loss)
-            # A layer may make numbers of what is none (see layers), but not of its gradient.
+            # A layer may hide from the loss what is not a number (see layers); by such a gradient a weight becomes so.
             _refuse_unless_finite(gradients, f"architecture {', '.join(paths)}, {where}: the sum of the gradients")
         self._unread.clear()
 
