@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 HOW = """Each figure was measured beside the one that it is held against: in one run, in turn (A B A B), each in
-processes of its own, after a warm-up, but where a round is a whole epoch or a whole stage. Times are medians; a ratio
+processes of its own, after a warm-up, but where a round is a whole stage or a whole recipe. Times are medians; a ratio
 is the median of the rounds' own, with their range. Accuracies, memory and `dvc repro` are of one run each; scoring by
 number of subnets is measured in one process, and its ratios are of medians.
 
@@ -29,7 +29,8 @@ number of subnets is measured in one process, and its ratios are of medians.
   or, of `kernels-sum`, with a standalone's whole batch. "Were it its convolutions alone" is the share of the product on
   as many threads that a step would reach in which nothing else took time; "were it its layers alone", without
   optimizer, data, loss, casts of weights to bfloat16 and Python, is the ratio to the usual recipe for as many images.
-  More than that takes faster layers. Times are of one of the trainings; a gradient's zeros count as pooling.
+  More than that takes faster layers. Times are of one of the trainings; a gradient's zeros count as pooling. A step
+  with 8 images takes what its calls of PyTorch and oneDNN take, however little they compute.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well, once. What a stage waits for it at its end is in the row below, which has the import too, and whole
@@ -46,6 +47,8 @@ number of subnets is measured in one process, and its ratios are of medians.
   The rows by number of subnets have few channels, and say what a node costs beside what it costs with 9.
 - A step of an epoch is the mean of the first 100 that the sampler draws, without an evaluation pass. A study's training
   alone is the seconds of its supernet and of its standalones, these divided by the workers that train side by side.
+  With scoring it is timed from where either side has its modules and images in memory; for ours, what comes before is
+  in the rows of a start.
 - Memory is the proportional set size of all processes of a stage, looked at every 0.2 seconds, in runs of one epoch.
 """
 

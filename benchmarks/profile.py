@@ -16,6 +16,7 @@ from benchmarks.table import Row, ratio_row, share_row
 from benchmarks.training import Task, default_task, make_ours, make_usual, wide_task
 from oneshot.machine import Machine
 
+FEW = 8  # images, which the layers take next to no time for
 CONVOLUTIONS = "convolutions"
 LAYERS: dict[str, tuple[str, ...]] = {
     CONVOLUTIONS: ("convolution",),
@@ -60,7 +61,22 @@ def profile_rows(settings: Settings) -> list[Row]:
         ("`depths`", default_task(settings), "auto", depths // threads),
         (f"`{STUDY}`", default_task(settings, BATCH, STUDY), "auto", BATCH),
     ]
-    return list(chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(len(profiled), 1)]))
+    rows = chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(len(profiled), 1)])
+    return [*rows, _calls_row(settings)]
+
+
+def _calls_row(settings: Settings) -> Row:
+    """What a step's calls take, however little they compute."""
+    tasks = [default_task(settings, images, STUDY) for images in (FEW, BATCH)]
+    precision = Machine.resolve("cpu", "auto", 1).precision
+    sides = [
+        Side(f"{task.recipe.batch_size} images each", make_ours, (task, precision, 1), settings.threads)
+        for task in tasks
+    ]
+    few, full = alternate(sides, settings.amount(7, 2)).values()
+    few_figure, figure = (f"{1000 * side.median / tasks[0].steps:.1f} ms" for side in (few, full))
+    work = f"step of an epoch of `{STUDY}`, {precision}, {settings.threads} processes with {sides[0].name}"
+    return share_row(work, few_figure, f"{sides[1].name}: {figure}", Ratio.of(few.seconds, full.seconds))
 
 
 def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:

@@ -1,5 +1,6 @@
 """A whole study, its supernet and its standalones: as the pipeline runs it, and the usual way."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -26,6 +27,7 @@ from oneshot.training import steps_per_epoch
 from pipeline import train_standalones, train_supernet
 from pipeline.context import Context
 from pipeline.layout import Layout
+from pipeline.runner import prepare_workers
 
 Choose = Callable[[int], usual.Choice]
 
@@ -61,6 +63,8 @@ class Accuracies:
 
 def make_ours(folder: Path, name: str) -> Work:
     params, layout = load_params(folder / "params.yaml"), Layout(folder, folder)
+    os.chdir(folder)  # where the workers look for what they load
+    prepare_workers(name)
 
     def run() -> Result:
         shutil.rmtree(layout.store, ignore_errors=True)
@@ -145,9 +149,8 @@ def study_rows(settings: Settings) -> list[Row]:
     """By an epoch of each network; in the quick mode of a tenth of the images."""
     part = settings.amount(1, 10)
     workers = 0 if settings.quick else _faster_workers(settings)
-    # Whole epochs are warm-up enough.
-    rounds, warmups = settings.amount(3, 1), settings.amount(0, 1)
-    measured = _measure(settings, STUDY, _epoch(settings, part), workers, rounds, warmups)
+    # One to warm up: a process in which nothing has run yet takes seconds more, which the rows of a start have.
+    measured = _measure(settings, STUDY, _epoch(settings, part), workers, settings.amount(5, 1), warmups=1)
     images = "an epoch" if part == 1 else f"1/{part} of an epoch"
     work = f"study `{STUDY}`, {images} of its 5 networks, {settings.params.compute.workers} workers"
     return _time_rows(measured, work, f"usual recipe, {workers} workers:")

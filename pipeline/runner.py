@@ -64,14 +64,19 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
             importlib.import_module("pipeline.report").run(params, layout)
         else:
             if name == "train_standalones" and params.compute.workers > 1:
-                os.environ[STUDY] = key
-                prepare_processes(f"pipeline.{name}", "pipeline.preload")
+                prepare_workers(key)
             from pipeline.context import Context  # imports torch, as the others do now
 
             with ProgressListener(f"{name}@{key}") as progress:
                 context = Context(name, key, params, layout, Everyone(progress, *listeners))
                 importlib.import_module(f"pipeline.{name}").run(context)
         _refuse_edits_meanwhile(record, record_of_run(layout, name, key, dataset))
+
+
+def prepare_workers(study: str) -> None:
+    """Begins to import, and to load, what the study's standalones need, in the process that theirs are forked from."""
+    os.environ[STUDY] = study
+    prepare_processes("pipeline.train_standalones", "pipeline.preload")
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from oneshot.blocks import (
     MaxPoolLayer,
 )
 from oneshot.data import Examples
-from oneshot.machine import Machine
+from oneshot.machine import Machine, has_opaque_bf16
 from oneshot.space import SearchSpace
 from oneshot.tracking import create_database
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from faults import Lab
 
 INPUT_SHAPE, CLASSES = (1, 8, 8), 4
+needs_bf16 = pytest.mark.skipif(not has_opaque_bf16(), reason="the processor has no bfloat16 of its own")
 
 
 def kernel_space(sharing, batch_norm=False, kernels=(3, 5)):

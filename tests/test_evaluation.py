@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import CLASSES, SPACES
+from conftest import CLASSES, SPACES, needs_bf16
 from torch import nn
 from torch.nn.functional import kl_div
 
@@ -21,7 +21,7 @@ from oneshot.evaluation import (
     score_paths,
     symmetrised_kl,
 )
-from oneshot.machine import Machine, has_opaque_bf16
+from oneshot.machine import Machine
 from oneshot.params import Evaluate
 from oneshot.state import tensors
 from oneshot.supernet import SuperNet
@@ -188,7 +188,7 @@ def test_pooled_variance_is_not_the_mean_of_batch_variances():
     assert (pooled(batches)[1] > 1.5 * averaged).all()
 
 
-@pytest.mark.skipif(not has_opaque_bf16(), reason="the processor has no bfloat16 of its own")
+@needs_bf16
 @pytest.mark.parametrize("shape", [(7, 16, 5, 5), (1, 3, 1, 1)])
 def test_moments_of_opaque_images_are_those_of_the_images(shape):
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).bfloat16()

@@ -4,13 +4,13 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import needs_bf16
 from torch import nn
 
 from oneshot import layers, machine
 
 FLAT = {layers.GlobalAveragePool: partial(nn.AdaptiveAvgPool2d, 1), layers.Flatten: nn.Flatten}
 """Beside each module of ours the one of PyTorch that it stands for."""
-BF16 = pytest.mark.skipif(not machine.has_opaque_bf16(), reason="the processor has no bfloat16 of its own")
 
 
 @pytest.mark.parametrize("module", FLAT)
@@ -111,7 +111,7 @@ def test_batch_norm_behind_a_convolution_is_pytorchs_within_its_rounding():
         assert torch.allclose(*(network.eval()(images) for network in both), atol=0.05)
 
 
-@BF16
+@needs_bf16
 def test_the_variance_of_opaque_images_is_the_more_exact_one():
     images = torch.randn(128, 16, 28, 28, generator=torch.Generator().manual_seed(0)).bfloat16()
     exact = images.double().var((0, 2, 3))
@@ -123,7 +123,7 @@ def test_the_variance_of_opaque_images_is_the_more_exact_one():
     assert errors[0] < 0.2 * errors[1]
 
 
-@BF16
+@needs_bf16
 @pytest.mark.parametrize("flat", FLAT)
 def test_images_are_opaque_from_the_first_convolution_to_the_flattening(flat):
     images, ours, _ = networks(lambda channels: (nn.BatchNorm2d(channels), nn.MaxPool2d(2), nn.ReLU()), flat)
@@ -148,8 +148,10 @@ def test_without_bfloat16_of_its_own_a_processor_has_nothing_opaque(monkeypatch)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_weights_are_channels_last_unless_images_are_opaque(precision):
+def test_weights_are_channels_last_unless_images_become_opaque(precision):
     place = machine.Machine("cpu", precision, 1)
-    weight = place.place(layers.Convolution(16, 16, 3)).weight
-    assert weight.is_contiguous(memory_format=torch.channels_last) == (not place.opaque)
-    assert place.opaque == (precision == "bf16" and machine.has_opaque_bf16())
+    convolution = place.place(layers.Convolution(16, 16, 3))
+    with place.autocast():
+        images = convolution(torch.randn(2, 16, 8, 8))
+    assert images.is_mkldnn == place.opaque
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last) == (not place.opaque)
