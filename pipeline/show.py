@@ -44,8 +44,8 @@ def markdown_table(paths: StudyLayout) -> str:
 
 def summary(paths: StudyLayout) -> str:
     comparison = read_json(paths.comparison)
-    gap = "Mean gap {mean_gap:.2f} points ({mean_gap_low:.2f} to {mean_gap_high:.2f}), "
-    gap += "worst {max_gap:.2f} ({max_gap_low:.2f} to {max_gap_high:.2f})."
+    gap = "Mean gap {mean_gap:z.2f} points ({mean_gap_low:z.2f} to {mean_gap_high:z.2f}), "
+    gap += "worst {max_gap:z.2f} ({max_gap_low:z.2f} to {max_gap_high:z.2f})."
     cost = comparison["supernet_cost_in_standalone_trainings_macs"]
     return (
         f"{comparison['verdict']}\n{gap.format(**comparison)} "
@@ -75,7 +75,7 @@ def _cells(paths: StudyLayout) -> list[tuple[str, ...]]:
             f"{int(row['macs']) / 1e6:.2f} M",
             *(f"{float(row[share]):.2%}" for share in shares),
             row["standalone_tier"],
-            f"{float(row['gap']):+.2f}",
+            f"{float(row['gap']):+z.2f}",
         )
         for row in read_csv(paths.comparison_table)
     ]

@@ -17,10 +17,10 @@ WRONG = 1  # of verify and doctor
 STAGES = {
     "download": "Fetch a dataset's four IDX files and verify them.",
     "train_supernet": "Train the weight-sharing supernet.",
-    "evaluate_subnets": "Score every subnet with inherited weights on the validation split.",
+    "evaluate_subnets": "Score every subnet on the validation split.",
     "train_standalones": "Train every architecture from scratch.",
     "compare": "Compare one-shot with standalone on the test set.",
-    "report": "Write the page over all studies of `run`: report/index.html.",
+    "report": "Write the page over all studies, report/index.html.",
 }
 
 
@@ -136,7 +136,7 @@ def check() -> None:
 
 @main.command()
 def sync() -> None:
-    """Make MLflow show every result that dvc.lock names: link runs, and log again those it lacks."""
+    """Make MLflow show every result of dvc.lock. Links runs, and logs again those it lacks."""
     from pipeline.sync import run
 
     click.echo(run(_warn))
@@ -145,7 +145,7 @@ def sync() -> None:
 @main.command()
 @click.option("--markdown", is_flag=True, help="As the README has them.")
 def show(markdown: bool) -> None:
-    """Print the comparison tables of the studies that `run` names."""
+    """Print the comparison tables of all studies."""
     from pipeline.show import run
 
     run(markdown)
@@ -153,7 +153,7 @@ def show(markdown: bool) -> None:
 
 @main.command()
 def verify() -> None:
-    """Hash all that dvc.lock names: is it what was committed? Exit 1 if not."""
+    """Tell whether the results are as committed. Hashes all that dvc.lock names; exit 1 if anything differs."""
     from pipeline.verify import run
 
     sys.exit(0 if run(click.echo) else WRONG)
@@ -161,7 +161,7 @@ def verify() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Look for what is wrong with this folder and machine, and say how to mend it. Exit 1 if anything is."""
+    """Look for what is wrong here, and say how to mend it. Exit 1 if anything is."""
     from pipeline.doctor import run
 
     sys.exit(0 if run(click.echo) else WRONG)
@@ -171,7 +171,7 @@ def doctor() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--study", "studies", multiple=True, default=("kernels-sum", "depths"), help="Repeat for several.")
 def demo(folder: Path, studies: tuple[str, ...]) -> None:
-    """Copy the project with small params into FOLDER, to be run there with `dvc repro`."""
+    """Copy the project, with small params, into FOLDER. Run it there with `dvc repro`."""
     from pipeline.demo import make_small_project
     from pipeline.layout import Layout
 
@@ -180,7 +180,7 @@ def demo(folder: Path, studies: tuple[str, ...]) -> None:
 
 @main.command()
 def clean() -> None:
-    """Empty .work/: finished jobs are trained again when they are needed again."""
+    """Empty .work/. Finished jobs are trained again when they are needed again."""
     import shutil
     from contextlib import ExitStack
 
