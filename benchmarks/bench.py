@@ -21,7 +21,7 @@ number of subnets is measured in one process, and its ratios are of medians.
 - The usual recipe is `benchmarks/usual.py`: images decoded and normalised one by one in a DataLoader, float32,
   contiguous tensors, `loss.item()` each step, an evaluation pass per subnet; of the kernels both branches are computed
   and one is multiplied by zero. Same networks, batch size, optimizer, schedule and number of images. The DataLoader has
-  0 or 2 workers, whichever was faster; 0 in the profile and in the accuracies.
+  0 or 2 workers, whichever was faster in the rounds of the row; 0 in the profile and in the accuracies.
 - A step's FLOPs are 2 x 3 x the forward MACs, as the backward pass takes twice the forward one, less the gradient of
   the images, which nothing asks for.
 - The profile says what stands in the way where a training misses its floor. torch's profiler, which takes some time

@@ -17,7 +17,7 @@ from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.project import make_project, one_epoch
 from benchmarks.settings import DATASET, STUDY, Settings
 from benchmarks.table import Row, ratio_row
-from benchmarks.training import faster_workers
+from benchmarks.training import faster, usual_sides
 from oneshot.data import Examples, load_split
 from oneshot.jobs import Finished, Job
 from oneshot.params import Recipe, load_params
@@ -136,39 +136,42 @@ def make_usual(folder: Path, name: str, workers: int) -> Work:
 
 
 def _measure(
-    settings: Settings, study: str, changes: Mapping[str, Any], workers: int, rounds: int, warmups: int = 0
-) -> dict[str, Measured]:
+    settings: Settings, study: str, changes: Mapping[str, Any], workers: Sequence[int], rounds: int, warmups: int = 0
+) -> tuple[Measured, str, Measured]:
+    """Ours, and the name and figures of the usual recipe with the faster of these numbers of workers."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         make_project(settings, folder, study, changes)
-        sides = [Side("ours", make_ours, (folder, study)), Side("usual", make_usual, (folder, study, workers))]
-        return alternate(sides, rounds, warmups)
+        ours, others = Side("ours", make_ours, (folder, study)), usual_sides(workers, make_usual, folder, study)
+        measured = alternate([ours, *others], rounds, warmups)
+    return measured[ours.name], *faster(others, measured)
 
 
 def study_rows(settings: Settings) -> list[Row]:
     """By an epoch of each network; in the quick mode of a tenth of the images."""
     part = settings.amount(1, 10)
-    workers = 0 if settings.quick else _faster_workers(settings)
     # One to warm up: a process in which nothing has run yet takes seconds more, which the rows of a start have.
-    measured = _measure(settings, STUDY, _epoch(settings, part), workers, settings.amount(5, 1), warmups=1)
+    mine, name, theirs = _measure(
+        settings, STUDY, _epoch(settings, part), settings.loader_workers, settings.amount(3, 1), warmups=1
+    )
     images = "an epoch" if part == 1 else f"1/{part} of an epoch"
     work = f"study `{STUDY}`, {images} of its 5 networks, {settings.params.compute.workers} workers"
-    return _time_rows(measured, work, f"usual recipe, {workers} workers:")
-
-
-def _faster_workers(settings: Settings) -> int:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "project"
-        make_project(settings, folder, STUDY, _epoch(settings, 25))
-        return faster_workers(make_usual, (folder, STUDY))
+    seconds = [[result.training_seconds for result in side.results] for side in (mine, theirs)]
+    training, usual_training = (f"{median(side):.1f} s" for side in seconds)
+    whole = Ratio.of(theirs.seconds, mine.seconds)
+    alone = Ratio.of(seconds[1], seconds[0])
+    return [
+        ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{name}: {theirs.median:.1f} s", whole, 8),
+        ratio_row(f"{work}, training alone", training, f"{name}: {usual_training}", alone, 8),
+    ]
 
 
 def accuracy_rows(settings: Settings) -> list[Row]:
     """After the whole recipe of each network, once, with one seed."""
     rows = []
     for study in usual.NETWORKS:
-        measured = _measure(settings, study, {}, workers=0, rounds=1)
-        mine, theirs = (measured[side].results[0] for side in ("ours", "usual"))
+        ours, _, others = _measure(settings, study, {}, workers=(0,), rounds=1)
+        mine, theirs = ours.results[0], others.results[0]
         for arm in ("oneshot", "standalone"):
             reached, usually = getattr(mine, arm), getattr(theirs, arm)
             work = f"study `{study}`, mean {arm} validation accuracy after the whole recipe"
@@ -186,15 +189,3 @@ def _epoch(settings: Settings, part: int) -> dict[str, Any]:
         changes[f"studies.{STUDY}.training_size"] = settings.params.training_size(STUDY) // part
         changes[f"studies.{STUDY}.evaluate.calibration_images"] = 100
     return changes
-
-
-def _time_rows(measured: Mapping[str, Measured], work: str, against: str) -> list[Row]:
-    mine, theirs = measured["ours"], measured["usual"]
-    seconds = [[result.training_seconds for result in side.results] for side in (mine, theirs)]
-    training, usual_training = (f"{median(side):.1f} s" for side in seconds)
-    whole = Ratio.of(theirs.seconds, mine.seconds)
-    alone = Ratio.of(seconds[1], seconds[0])
-    return [
-        ratio_row(f"{work}, with scoring", f"{mine.median:.1f} s", f"{against} {theirs.median:.1f} s", whole, 8),
-        ratio_row(f"{work}, training alone", training, f"{against} {usual_training}", alone, 8),
-    ]
