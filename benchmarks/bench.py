@@ -47,8 +47,8 @@ number of subnets is measured in one process, and its ratios are of medians.
   The rows by number of subnets have few channels, and say what a node costs beside what it costs with 9.
 - A step of an epoch is the mean of the first 100 that the sampler draws, without an evaluation pass. A study's training
   alone is the seconds of its supernet and of its standalones, these divided by the workers that train side by side.
-  With scoring it is timed from where either side has its modules and images in memory; for ours, what comes before is
-  in the rows of a start.
+  With scoring it is timed from where either side has its modules and images in memory; the row of a start, which is a
+  supernet's, says about what comes before.
 - Memory is the proportional set size of all processes of a stage, looked at every 0.2 seconds, in runs of one epoch.
 """
 

@@ -244,7 +244,7 @@ class Tracker:
         if name not in self._experiments:
             from mlflow.exceptions import MlflowException
 
-            # Opens as model training, not as a GenAI project.
+            # Says that it is model training. The page of an experiment may open as a GenAI project all the same.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             location = None if os.environ.get(SERVER) else (self._home / "mlruns" / name).as_uri()
             found = self._client.get_experiment_by_name(name)
