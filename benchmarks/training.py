@@ -128,7 +128,7 @@ def usual_sides(workers: Sequence[int], make: Callable[..., Work], *arguments: A
 
 
 def faster(sides: Sequence[Side], measured: Mapping[str, Measured]) -> tuple[str, Measured]:
-    """Its name and figures. Told by the very rounds that it is held against: in others the host may have been busier."""
+    """Its name and figures. Told by the rounds that it is held against: in others the host may have been busier."""
     name = min((side.name for side in sides), key=lambda name: measured[name].median)
     return name, measured[name]
 
