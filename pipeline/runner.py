@@ -9,8 +9,9 @@ from typing import Any
 
 from oneshot.background import Background
 from oneshot.errors import USAGE, OneshotError
-from oneshot.jobs import Finished, Job, Listener, prepare_processes
+from oneshot.jobs import Finished, Job, Listener
 from oneshot.params import Params, load_params
+from oneshot.processes import prepare_processes
 from oneshot.progress import ProgressListener
 from oneshot.tracking import PATIENCE
 from oneshot.writer import sole_writer
@@ -65,6 +66,8 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
         else:
             if name == "train_standalones" and params.compute.workers > 1:
                 prepare_workers(key)
+            elif name == "train_supernet" and params.compute.supernet_threads > 1:
+                prepare_processes("oneshot.replicas")
             from pipeline.context import Context  # imports torch, as the others do now
 
             with ProgressListener(f"{name}@{key}") as progress:

@@ -14,7 +14,7 @@ from pipeline.preload import load_shared
 
 LOADED = """
 from concurrent.futures import ProcessPoolExecutor
-from oneshot.jobs import prepare_processes
+from oneshot.processes import prepare_processes
 
 context = prepare_processes("pipeline.train_standalones", "pipeline.preload")
 with ProcessPoolExecutor(1, context) as pool:

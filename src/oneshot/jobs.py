@@ -4,7 +4,6 @@ A job that finished once is never trained again: its folder in the store is name
 at a time changes no result, since each claims its own threads and seeds its own streams.
 """
 
-import contextlib
 import functools
 import json
 import multiprocessing
@@ -18,13 +17,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from heapq import heapreplace
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oneshot.checkpoint import Checkpoints, serialise, sha256, write_folder
 from oneshot.errors import PROCESS, OneshotError
+from oneshot.processes import prepare_processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,30 +160,6 @@ def _run_here(
         except Exception as error:
             failures.append(error)
     _raise_first(failures)
-
-
-def prepare_processes(*modules: str) -> ForkServerContext:
-    """Begins to import what jobs need, in a process that theirs are forked from: once, and its memory is shared.
-
-    Not forked from this one: a fork inherits torch's thread pools, once they have worked, in a state that can hang.
-    """
-    context = multiprocessing.get_context("forkserver")
-    # torch.optim imports the second when it is first used, which costs each process a second.
-    context.set_forkserver_preload([*modules, "torch._dynamo"])
-    with interruptions_blocked():
-        forkserver.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def interruptions_blocked() -> Iterator[None]:
-    """For a process that is started meanwhile, which inherits this: an interruption is its parent's to handle."""
-    resource_tracker.ensure_running()  # its own start would lift the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run_in_processes(
