@@ -4,13 +4,14 @@ Processes, since threads wait for each other's Python: a step of a small network
 The replicas read the model's weights where they are, in shared memory.
 """
 
-import pickle
+import copy
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from oneshot.machine import Machine
 from oneshot.processes import prepare_processes
 
 LINE = 16  # float32 numbers in a line of the processor's cache, at which each tensor begins
+WAKEFUL_SECONDS = 0.001
 Model = TypeVar("Model", bound=nn.Module)
 Forward = Callable[[Model, Tensor, str], Tensor]
 """A model, images (batch, 1, 28, 28) and a path's name to that path's logits (batch, classes). With more than one part,
@@ -67,8 +69,9 @@ class Replica(Generic[Model]):
         self._part = replace(part, images=_shared(part.images), labels=_shared(part.labels))
         self._weights, gradients = list(model.parameters()), _shared(torch.zeros_like(shared))
         self._gradients = list(_views(self._weights, gradients))
-        # As bytes: each tensor of an argument would be shared, with a file of its own.
-        arguments = theirs, objective, pickle.dumps(model), shared, gradients, self._part
+        # Without its tensors, each of which would be shared by a file of its own.
+        plan = _with(model, (weight.detach().to("meta") for weight in self._weights), "meta")
+        arguments = theirs, objective, plan, shared, gradients, self._part
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
@@ -85,7 +88,7 @@ class Replica(Generic[Model]):
     def end(self) -> Tensor:
         """The replica's losses. Its gradients are added to those that the model has, by the same paths."""
         with _death_told():
-            losses = torch.tensor(self._connection.recv())
+            losses = torch.tensor(_receive(self._connection))
         for weight, gradient in zip(self._weights, self._gradients, strict=True):
             if weight.grad is not None:
                 weight.grad.add_(gradient)
@@ -95,10 +98,9 @@ class Replica(Generic[Model]):
 def share_weights(model: nn.Module) -> Tensor:
     """Moves the weights into one block of shared memory, which is returned."""
     block = _shared(torch.zeros(sum(_room(weight) for weight in model.parameters())))
-    with torch.no_grad():
-        for weight, view in zip(model.parameters(), _views(model.parameters(), block), strict=True):
-            view.copy_(weight)
-    _attach(model, block)
+    weights = list(model.parameters())
+    for weight, view in zip(weights, _views(weights, block), strict=True):
+        weight.data = view.copy_(weight.data)
     return block
 
 
@@ -107,9 +109,14 @@ def _shared(tensor: Tensor) -> Tensor:
     return moved
 
 
-def _attach(model: nn.Module, block: Tensor) -> None:
-    for weight, view in zip(model.parameters(), _views(model.parameters(), block), strict=True):
-        weight.data = view
+def _with(model: Model, weights: Iterable[Tensor], device: str) -> Model:
+    """A copy with these weights, each shared by whatever shares it in the model, and buffers of zeros."""
+    replaced = dict[int, Tensor]()
+    for weight, other in zip(model.parameters(), weights, strict=True):
+        replaced[id(weight)] = nn.Parameter(other)
+    for buffer in model.buffers():
+        replaced[id(buffer)] = torch.zeros_like(buffer, device=device)
+    return copy.deepcopy(model, replaced)
 
 
 def _views(weights: Iterable[Tensor], block: Tensor) -> Iterator[Tensor]:
@@ -122,6 +129,14 @@ def _views(weights: Iterable[Tensor], block: Tensor) -> Iterator[Tensor]:
 
 def _room(weight: Tensor) -> int:
     return -(-weight.numel() // LINE) * LINE
+
+
+def _receive(connection: Connection) -> Any:
+    """Looks out for a message before it sleeps: a process is woken more slowly than the other one works meanwhile."""
+    deadline = time.perf_counter() + WAKEFUL_SECONDS
+    while not connection.poll() and time.perf_counter() < deadline:
+        pass
+    return connection.recv()
 
 
 @contextmanager
@@ -139,18 +154,17 @@ def _death_told() -> Iterator[None]:
 def _serve(
     connection: Connection,
     objective: Objective[Model],
-    pickled: bytes,
+    plan: Model,
     shared: Tensor,
     gradients: Tensor,
     part: Examples,
 ) -> None:
     objective.machine.claim()
-    model: Model = pickle.loads(pickled)  # noqa: S301 - of the parent's own
-    _attach(model.train(), shared)
+    model = _with(plan, _views(plan.parameters(), shared), "cpu").train()
     pairs = list(zip(model.parameters(), _views(model.parameters(), gradients), strict=True))
     with suppress(EOFError, ConnectionResetError):  # the parent died
         while True:
-            paths, count, share = connection.recv()
+            paths, count, share = _receive(connection)
             losses = objective.add_gradients(model, paths, part.take(slice(count)), share)
             for weight, gradient in pairs:
                 if weight.grad is not None:
