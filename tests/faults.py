@@ -93,12 +93,12 @@ class Run:
 
 
 class Lab:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, supernet_threads: int = 1):
         self.folder, self._logs, self._runs = folder / "project", folder / "logs", itertools.count()
         for each in (self.folder, self._logs):
             each.mkdir()
         self.pins = _write_images(self.folder / "data" / "mnist")
-        write_document(self.folder / "params.yaml", _tiny_params())
+        write_document(self.folder / "params.yaml", _tiny_params(supernet_threads))
         stages = load_document(ROOT / "dvc.yaml")["stages"]
         write_document(self.folder / "dvc.yaml", {"stages": {stage: stages[stage] for stage in STAGES}})
         for code in ("pipeline", "src"):
@@ -320,13 +320,14 @@ def _write_images(folder: Path) -> dict[str, FilePin]:
     return pins
 
 
-def _tiny_params() -> dict[str, Any]:
+def _tiny_params(supernet_threads: int) -> dict[str, Any]:
     """Two trainings of a few epochs, with momentum, batch norm and a schedule: all that a resumed one could lose."""
     params = load_document(ROOT / "params.yaml")
     study = params["studies"][STUDY]
     params["studies"], params["run"] = {STUDY: study}, {STUDY: "mnist"}
     params["datasets"] = {"mnist": {"folder": None, "validation_size": 100, "split_seed": 0}}
-    params["compute"] |= {"workers": 1, "supernet_threads": 1, "standalone_threads": 1, "precision": "fp32"}
+    threads = {"supernet_threads": supernet_threads, "standalone_threads": 1}
+    params["compute"] |= {"workers": 1, "precision": "fp32"} | threads
     study["space"][1]["depths"], study["space"][3]["depths"] = [1, 2], [2]
     for layer in study["space"]:
         layer |= {"channels": 2} if "channels" in layer else {}

@@ -162,7 +162,7 @@ def _serve(
     objective.machine.claim()
     model = _with(plan, _views(plan.parameters(), shared), "cpu").train()
     pairs = list(zip(model.parameters(), _views(model.parameters(), gradients), strict=True))
-    with suppress(EOFError, ConnectionResetError):  # the parent died
+    with suppress(EOFError, OSError):  # the parent died
         while True:
             paths, count, share = _receive(connection)
             losses = objective.add_gradients(model, paths, part.take(slice(count)), share)
