@@ -28,6 +28,7 @@ RECIPE = Recipe(
     optimizer=Sgd(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0),
     schedule=Schedule(name="constant", warmup=0.0),
 )
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
 
 
 def trainer(threads):
@@ -76,10 +77,14 @@ def test_replicas_end_with_their_trainer():
     assert all(map(is_gone, pids))
 
 
+def test_a_process_with_a_trainer_ends_at_once():
+    script = "import sys; from test_replicas import *; t = trainer(2); next(t.epochs(lambda images: None)); sys.exit(3)"
+    assert subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, timeout=60).returncode == 3
+
+
 def test_replicas_end_with_a_process_that_is_killed():
     script = "from test_replicas import *; t = trainer(2); print(processes(t)[0].pid, flush=True); time.sleep(99)"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, text=True) as killed:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=ENVIRONMENT, text=True) as killed:
         pid = int(killed.stdout.readline())
         killed.send_signal(signal.SIGKILL)
     assert is_gone(pid)

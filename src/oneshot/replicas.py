@@ -6,11 +6,11 @@ The replicas read the model's weights where they are, in shared memory.
 
 import copy
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -75,7 +75,8 @@ class Replica(Generic[Model]):
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
-        weakref.finalize(self, self.process.kill)
+        # Before multiprocessing, as this process ends, waits for its children.
+        Finalize(self, self.process.kill, exitpriority=0)
 
     def begin(self, paths: Sequence[str], examples: Examples, rows: Tensor, share: float) -> None:
         """Raises OneshotError (exit 71), as `end` does, if the process died."""
