@@ -11,7 +11,7 @@ from oneshot.background import Background
 from oneshot.errors import USAGE, OneshotError
 from oneshot.jobs import Finished, Job, Listener
 from oneshot.params import Params, load_params
-from oneshot.processes import prepare_processes
+from oneshot.processes import OPTIMIZER, prepare_processes
 from oneshot.progress import ProgressListener
 from oneshot.tracking import PATIENCE
 from oneshot.writer import sole_writer
@@ -79,7 +79,7 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
 def prepare_workers(study: str) -> None:
     """Begins to import, and to load, what the study's standalones need, in the process that theirs are forked from."""
     os.environ[STUDY] = study
-    prepare_processes("pipeline.train_standalones", "pipeline.preload")
+    prepare_processes("pipeline.train_standalones", "pipeline.preload", OPTIMIZER)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from oneshot.checkpoint import Checkpoints, serialise, sha256, write_folder
 from oneshot.errors import PROCESS, OneshotError
-from oneshot.processes import prepare_processes
+from oneshot.processes import OPTIMIZER, prepare_processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +165,7 @@ def _run_here(
 def _run_in_processes(
     training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener
 ) -> Iterator[Finished]:
-    context = prepare_processes(training.__module__)
+    context = prepare_processes(training.__module__, OPTIMIZER)
     # Its `put` returns when the message is in the pipe, so what a job said is there before its result.
     messages = context.SimpleQueue()
     failures: list[BaseException] = []

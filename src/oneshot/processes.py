@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 
+OPTIMIZER = "torch._dynamo"
+"""What torch.optim imports when it is first used: more than a second, for each process that trains."""
+
 
 def prepare_processes(*modules: str) -> ForkServerContext:
     """Begins to import them, unless others were before, in the process that this one's are forked from: once, and the
@@ -15,8 +18,7 @@ def prepare_processes(*modules: str) -> ForkServerContext:
     Not forked from this one: a fork inherits torch's thread pools, once they have worked, in a state that can hang.
     """
     context = multiprocessing.get_context("forkserver")
-    # torch.optim imports the second when it is first used, which costs each process a second.
-    context.set_forkserver_preload([*modules, "torch._dynamo"])
+    context.set_forkserver_preload(list(modules))
     with interruptions_blocked():
         forkserver.ensure_running()
     return context
