@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,8 @@ class Lab:
             os.environ.pop(name, None)
         os.environ["ONESHOT_TRACKING"] = "off"
         CATALOG["mnist"] = KnownDataset("MNIST", None, self.pins)
+        # The server that new processes are forked from, if tests have started one, is no child of this fork.
+        forkserver._forkserver._forkserver_pid = None
         begin, sync = pipeline.runner.run_stage, os.fsync
 
         def told_begin(*arguments: Any) -> None:
