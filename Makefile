@@ -37,7 +37,6 @@ slow: env ## the tests that take minutes: interruptions, servers that hang, whol
 
 faults: export FAULT_KILLS ?= 150
 faults: export FAULT_SIGNALS ?= 40
-faults: export FAULT_REPLICAS ?= 8
 faults: export FAULT_CHECKPOINTS ?= 500
 faults: export FAULT_DAMAGED_TRAININGS ?= 10
 faults: export FAULT_DATASETS ?= 200

@@ -19,7 +19,7 @@ from oneshot.operations import Linear
 from oneshot.params import Schedule, Sgd, SupernetRecipe
 from oneshot.sampling import build_sampler
 from oneshot.space import Architecture, SearchSpace, architecture_id
-from oneshot.supernet import SuperNet, run_path
+from oneshot.supernet import SuperNet
 from oneshot.training import Trainer
 
 WIDE = (64, 32)
@@ -90,9 +90,15 @@ def make_ours(task: Task, precision: str, threads: int) -> Work:
     machine.claim()
     training = task.settings.examples()[0].to(machine.device)
     choose = task.choose()
+    named = {architecture_id(architecture): architecture for architecture in task.space.architectures}
+
+    def forward(supernet: SuperNet, images: Tensor, name: str) -> Tensor:
+        logits: Tensor = supernet(images, named[name])
+        return logits
+
     supernet = machine.place(SuperNet(task.space, seed=0))
     paths = lambda step: [architecture_id(choose(step))]  # noqa: E731
-    trainer = Trainer(supernet, run_path, paths, task.recipe, training, 0, machine, steps=task.steps)
+    trainer = Trainer(supernet, forward, paths, task.recipe, training, 0, machine, steps=task.steps)
 
     def train() -> None:
         for _ in trainer.epochs(lambda images: None):

@@ -9,9 +9,8 @@ from typing import Any
 
 from oneshot.background import Background
 from oneshot.errors import USAGE, OneshotError
-from oneshot.jobs import Finished, Job, Listener
+from oneshot.jobs import Finished, Job, Listener, prepare_processes
 from oneshot.params import Params, load_params
-from oneshot.processes import OPTIMIZER, prepare_processes
 from oneshot.progress import ProgressListener
 from oneshot.tracking import PATIENCE
 from oneshot.writer import sole_writer
@@ -60,14 +59,12 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
     _refuse_foreign_code(record)
     with sole_writer(layout.lock(record.address), record.address), _tracked(layout, record, warn) as listeners:
         if name == "download":
-            _download(params, layout, key, warn)
+            _download(params, layout, key)
         elif name == "report":
             importlib.import_module("pipeline.report").run(params, layout)
         else:
             if name == "train_standalones" and params.compute.workers > 1:
                 prepare_workers(key)
-            elif name == "train_supernet" and params.compute.supernet_threads > 1:
-                prepare_processes("oneshot.replicas")
             from pipeline.context import Context  # imports torch, as the others do now
 
             with ProgressListener(f"{name}@{key}") as progress:
@@ -79,7 +76,7 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
 def prepare_workers(study: str) -> None:
     """Begins to import, and to load, what the study's standalones need, in the process that theirs are forked from."""
     os.environ[STUDY] = study
-    prepare_processes("pipeline.train_standalones", "pipeline.preload", OPTIMIZER)
+    prepare_processes("pipeline.train_standalones", "pipeline.preload")
 
 
 @contextmanager
@@ -131,11 +128,11 @@ def _refuse_edits_meanwhile(before: Record, after: Record) -> None:
         )
 
 
-def _download(params: Params, layout: Layout, dataset: str, say: Callable[[str], None]) -> None:
+def _download(params: Params, layout: Layout, dataset: str) -> None:
     from pipeline import download
 
     folder = params.datasets[dataset].folder
-    download.run(dataset, layout.home / Path(folder).expanduser() if folder else None, layout.dataset(dataset), say)
+    download.run(dataset, layout.home / Path(folder).expanduser() if folder else None, layout.dataset(dataset))
 
 
 def _check_key(name: str, key: str, params: Params) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from oneshot.checkpoint import Checkpoints, write_whole
 from oneshot.curves import follow, mean_loss
 from oneshot.evaluation import calibrated_tree, score_inherited, score_paths
@@ -10,7 +12,7 @@ from oneshot.jobs import Job, Reporter, Trained, run_jobs
 from oneshot.params import SupernetRecipe
 from oneshot.sampling import build_sampler, sampling_ledger
 from oneshot.space import Architecture, SearchSpace, architecture_id
-from oneshot.supernet import SuperNet, run_path
+from oneshot.supernet import SuperNet
 from oneshot.tables import write_csv, write_json
 from oneshot.training import Epoch, Trainer
 from pipeline.context import Context
@@ -57,6 +59,11 @@ def train_supernet(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Tr
     training, validation = inputs.load()
     supernet = machine.place(SuperNet(space, job.seed))
     sampler = build_sampler(recipe.sampler, space, job.seed)
+    named = {architecture_id(architecture): architecture for architecture in space.architectures}
+
+    def forward(supernet: SuperNet, images: Tensor, name: str) -> Tensor:
+        logits: Tensor = supernet(images, named[name])
+        return logits
 
     def paths(step: int) -> list[str]:
         return [architecture_id(architecture) for architecture in sampler(step)]
@@ -74,11 +81,11 @@ def train_supernet(job: Job, reporter: Reporter, checkpoints: Checkpoints) -> Tr
                 "val_accuracy": recalibrated[architecture],
                 "val_accuracy_inherited": inherited[architecture],
             }
-            for name, architecture in supernet.named.items()
+            for name, architecture in named.items()
         ]
-        return {"curve": curve, "sampling": _sampling(job.seed, epoch, supernet.named, space)}
+        return {"curve": curve, "sampling": _sampling(job.seed, epoch, named, space)}
 
-    trainer = Trainer(supernet, run_path, paths, recipe, training, job.seed, machine, distillation=recipe.distillation)
+    trainer = Trainer(supernet, forward, paths, recipe, training, job.seed, machine, distillation=recipe.distillation)
     return follow(trainer, score, reporter, checkpoints)
 
 

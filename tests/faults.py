@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +93,12 @@ class Run:
 
 
 class Lab:
-    def __init__(self, folder: Path, supernet_threads: int = 1):
+    def __init__(self, folder: Path):
         self.folder, self._logs, self._runs = folder / "project", folder / "logs", itertools.count()
         for each in (self.folder, self._logs):
             each.mkdir()
         self.pins = _write_images(self.folder / "data" / "mnist")
-        write_document(self.folder / "params.yaml", _tiny_params(supernet_threads))
+        write_document(self.folder / "params.yaml", _tiny_params())
         stages = load_document(ROOT / "dvc.yaml")["stages"]
         write_document(self.folder / "dvc.yaml", {"stages": {stage: stages[stage] for stage in STAGES}})
         for code in ("pipeline", "src"):
@@ -151,8 +150,6 @@ class Lab:
             os.environ.pop(name, None)
         os.environ["ONESHOT_TRACKING"] = "off"
         CATALOG["mnist"] = KnownDataset("MNIST", None, self.pins)
-        # The server that new processes are forked from, if tests have started one, is no child of this fork.
-        forkserver._forkserver._forkserver_pid = None
         begin, sync = pipeline.runner.run_stage, os.fsync
 
         def told_begin(*arguments: Any) -> None:
@@ -323,14 +320,13 @@ def _write_images(folder: Path) -> dict[str, FilePin]:
     return pins
 
 
-def _tiny_params(supernet_threads: int) -> dict[str, Any]:
+def _tiny_params() -> dict[str, Any]:
     """Two trainings of a few epochs, with momentum, batch norm and a schedule: all that a resumed one could lose."""
     params = load_document(ROOT / "params.yaml")
     study = params["studies"][STUDY]
     params["studies"], params["run"] = {STUDY: study}, {STUDY: "mnist"}
     params["datasets"] = {"mnist": {"folder": None, "validation_size": 100, "split_seed": 0}}
-    threads = {"supernet_threads": supernet_threads, "standalone_threads": 1}
-    params["compute"] |= {"workers": 1, "precision": "fp32"} | threads
+    params["compute"] |= {"workers": 1, "supernet_threads": 1, "standalone_threads": 1, "precision": "fp32"}
     study["space"][1]["depths"], study["space"][3]["depths"] = [1, 2], [2]
     for layer in study["space"]:
         layer |= {"channels": 2} if "channels" in layer else {}

@@ -83,18 +83,6 @@ def test_interrupted_trainings_say_so_and_end_with_the_bytes_of_the_clean_one(
     record_property("training interrupted, SIGINT or SIGTERM", wanted)
 
 
-def test_trainings_in_parts_end_with_the_bytes_of_the_clean_one(tmp_path: Path, record_property: Record) -> None:
-    """Each starts replicas, in processes that no kill of the stage itself reaches."""
-    lab, faults = Lab(tmp_path, supernet_threads=2), count("REPLICAS", 1)
-    kill_and_resume(lab, "train_supernet", faults)
-    for trial in range(faults):
-        rng = rng_of("replicas", trial)
-        with told(f"FAULT_SEED={SEED}: interruption {trial} of a training in parts"):
-            interrupt(lab, "train_supernet", rng.choice((signal.SIGINT, signal.SIGTERM)), rng)
-            go_on_to_the_end(lab, "train_supernet")
-    record_property("training in parts killed or interrupted", 2 * faults)
-
-
 def interrupt(lab: Lab, stage: str, number: signal.Signals, rng: random.Random) -> bool:
     """Whether it was still at work. One in four hears the signal twice."""
     lab.reset()

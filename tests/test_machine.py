@@ -32,7 +32,9 @@ def test_description_is_the_settings_and_the_hardware():
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_map_keeps_the_order_of_its_items(threads):
     machine = Machine("cpu", "fp32", threads)
-    assert machine.map(lambda item: item * 2, range(9)) == list(range(0, 18, 2))
+    assert machine.map(lambda first, second: (first, second), range(9), "abcdefghi") == list(
+        zip(range(9), "abcdefghi", strict=True)
+    )
 
 
 def test_parts_are_computed_side_by_side_on_one_thread_each():

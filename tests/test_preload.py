@@ -14,9 +14,9 @@ from pipeline.preload import load_shared
 
 LOADED = """
 from concurrent.futures import ProcessPoolExecutor
-from oneshot.processes import OPTIMIZER, prepare_processes
+from oneshot.jobs import prepare_processes
 
-context = prepare_processes("pipeline.train_standalones", "pipeline.preload", OPTIMIZER)
+context = prepare_processes("pipeline.train_standalones", "pipeline.preload")
 with ProcessPoolExecutor(1, context) as pool:
     print(pool.submit(eval, "__import__('oneshot.data').data._load_split.cache_info().currsize").result())
 """

@@ -15,7 +15,7 @@ from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.sampling import build_sampler
 from oneshot.space import architecture_id, canonical
 from oneshot.state import restore, tensors
-from oneshot.supernet import SuperNet, build_standalone, run_path
+from oneshot.supernet import SuperNet, build_standalone
 from oneshot.training import Trainer
 
 OPTIMIZERS = {
@@ -42,9 +42,11 @@ def train_and_record(space, choose, optimizer, examples, machine, distillation=F
     hook = register_optimizer_step_post_hook(lambda this, *_: states.append(snapshot(supernet, this.state)))
     schedule = Schedule(name="constant", warmup=0.0)
     recipe = Recipe(epochs=2, batch_size=6, optimizer=OPTIMIZERS[optimizer], schedule=schedule)
+
+    named = {architecture_id(architecture): architecture for architecture in space.architectures}
     trainer = Trainer(
         supernet,
-        run_path,
+        lambda model, images, name: model(images, named[name]),
         lambda step: [architecture_id(architecture) for architecture in choose(step)],
         recipe,
         examples,

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from oneshot.garbage import collect_rarely
-from oneshot.processes import interruptions_blocked
+from oneshot.jobs import interruptions_blocked
 
 
 class Told(Protocol):

@@ -4,6 +4,7 @@ A job that finished once is never trained again: its folder in the store is name
 at a time changes no result, since each claims its own threads and seeds its own streams.
 """
 
+import contextlib
 import functools
 import json
 import multiprocessing
@@ -17,12 +18,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from heapq import heapreplace
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oneshot.checkpoint import Checkpoints, serialise, sha256, write_folder
 from oneshot.errors import PROCESS, OneshotError
-from oneshot.processes import OPTIMIZER, prepare_processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,10 +164,34 @@ def _run_here(
     _raise_first(failures)
 
 
+def prepare_processes(*modules: str) -> ForkServerContext:
+    """Begins to import what jobs need, in a process that theirs are forked from: once, and its memory is shared.
+
+    Not forked from this one: a fork inherits torch's thread pools, once they have worked, in a state that can hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # torch.optim imports the second when it is first used, which costs each process a second.
+    context.set_forkserver_preload([*modules, "torch._dynamo"])
+    with interruptions_blocked():
+        forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def interruptions_blocked() -> Iterator[None]:
+    """For a process that is started meanwhile, which inherits this: an interruption is its parent's to handle."""
+    resource_tracker.ensure_running()  # its own start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run_in_processes(
     training: Training, jobs: Sequence[Job], workers: int, store: Path, listener: Listener
 ) -> Iterator[Finished]:
-    context = prepare_processes(training.__module__, OPTIMIZER)
+    context = prepare_processes(training.__module__)
     # Its `put` returns when the message is in the pipe, so what a job said is there before its result.
     messages = context.SimpleQueue()
     failures: list[BaseException] = []

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -21,7 +21,6 @@ from oneshot.errors import USAGE, OneshotError
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIGABYTE = 1 << 30
 Model = TypeVar("Model", bound=nn.Module)
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -62,18 +61,18 @@ class Machine:
 
     @property
     def parts(self) -> int:
-        """Into how many parts a batch is cut, to be computed side by side: on a CPU, each by a thread."""
+        """Into how many parts a batch is cut, to be computed side by side: on a CPU, one per thread."""
         return self.threads if self.device == "cpu" else 1
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    def map(self, function: Callable[..., Result], *items: Iterable[Any]) -> list[Result]:
         """`function` of each, `parts` at a time, in order."""
-        return list(_pool(self.parts).map(function, items) if self.parts > 1 else map(function, items))
+        return list(_pool(self.parts).map(function, *items) if self.parts > 1 else map(function, *items))
 
     def claim(self) -> None:
         """Makes this process keep the memory that it frees, and torch run each operation on one thread.
 
         Threads that share one operation wait for each other at its end, some hundred times a step: where a neighbour
-        holds one of their cores a step takes ten times as long. Those with a part of the batch each (see replicas) meet
+        holds one of their cores a step takes ten times as long. Threads with a part of the batch each (see `map`) meet
         once a step.
         """
         torch.set_num_threads(1)

@@ -24,7 +24,7 @@ from oneshot.operations import (
     Step,
 )
 from oneshot.randomness import derive
-from oneshot.space import Architecture, SearchSpace, architecture_id
+from oneshot.space import Architecture, SearchSpace
 
 
 def build_module(operation: Operation) -> nn.Module:
@@ -66,7 +66,6 @@ class SuperNet(nn.Module):
                 if step.name not in self.steps:
                     self._add(step, seed, biases)
             self.paths[architecture] = tuple(self.steps[step.name] for step in path)
-        self.named = {architecture_id(architecture): architecture for architecture in self.paths}
 
     def _add(self, step: Step, seed: int, biases: dict[str, nn.Parameter]) -> None:
         module = _initialised(step, seed)
@@ -86,12 +85,6 @@ class SuperNet(nn.Module):
     def extract(self, architecture: Architecture) -> nn.Sequential:
         """A plain network with copies of the subnet's weights and buffers; the same logits, bit for bit."""
         return nn.Sequential(*(copy.deepcopy(module) for module in self.paths[architecture]))
-
-
-def run_path(supernet: SuperNet, images: Tensor, name: str) -> Tensor:
-    """The Forward of a supernet (see replicas): of the architecture with this id."""
-    logits: Tensor = supernet(images, supernet.named[name])
-    return logits
 
 
 def build_standalone(path: Sequence[Step], seed: int) -> nn.Sequential:

@@ -1,24 +1,29 @@
 """The one training loop, for supernet and standalone alike. Knows nothing of spaces, files or curves."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from itertools import chain
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from oneshot.data import Examples
 from oneshot.errors import TRAINING, OneshotError
 from oneshot.machine import Machine
 from oneshot.params import Adadelta, Recipe, Schedule, Sgd
 from oneshot.randomness import generator
-from oneshot.replicas import Forward, Model, Objective, Replica, share_weights
 from oneshot.state import restore, tensors
 
+Model = TypeVar("Model", bound=nn.Module)
 Paths = Callable[[int], Sequence[str]]
 """Step, counted from 0, to the names of the paths that it trains; equally many in every step."""
+Forward = Callable[[Model, Tensor, str], Tensor]
+"""A model, images (batch, 1, 28, 28) and a path's name to that path's logits (batch, classes)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Trainer(Generic[Model]):
     Each part is normalised by its own batch-norm statistics, as on several GPUs (ghost batch norm, arXiv 1705.08741),
     so a result depends on the number of threads, but never on their timing: gradients are added in a fixed order.
 
-    distillation: see Objective.
+    distillation: a step's first path learns from the labels, the others from its softmax (arXiv 1903.05134).
     steps: exactly so many instead of recipe.epochs, the schedule squeezed into them; the last epoch may be cut short.
     """
 
@@ -53,20 +58,16 @@ class Trainer(Generic[Model]):
         distillation: bool = False,
         steps: int | None = None,
     ):
-        self.model, self.objective, self.paths = model, Objective(forward, machine, distillation), paths
+        self.model, self.forward, self.paths = model, forward, paths
         self.recipe, self.examples, self.seed, self.machine = recipe, examples, seed, machine
+        self.distillation = distillation
         self.epoch_steps = steps_per_epoch(len(examples), recipe.batch_size)
         self.steps = recipe.epochs * self.epoch_steps if steps is None else steps
         self.optimizer = build_optimizer(recipe.optimizer, model.parameters())
-        self.replicas = self._start_replicas() if machine.parts > 1 else []
+        # The first keeps the batch-norm buffers; those of the others are never read.
+        self._replicas = [model, *(_replica(model) for _ in range(machine.parts - 1))]
         # Listed once: a walk through the modules of a supernet takes longer than adding their gradients.
-        self._weights = list(model.parameters())
-
-    def _start_replicas(self) -> list[Replica[Model]]:
-        size = math.ceil(min(self.recipe.batch_size, len(self.examples)) / self.machine.parts)
-        parts = [self.examples.take(torch.arange(size)) for _ in range(self.machine.parts - 1)]
-        shared = share_weights(self.model)
-        return [Replica(self.objective, self.model, shared, part) for part in parts]
+        self._weights = [list(replica.parameters()) for replica in self._replicas]
 
     def epochs(self, tick: Callable[[int], None], after: int = 0) -> Iterator[Epoch]:
         """Yields after each epoch but the first `after`; `tick` hears of every step's number of images.
@@ -75,7 +76,8 @@ class Trainer(Generic[Model]):
         weight.
         """
         for number in range(after + 1, math.ceil(self.steps / self.epoch_steps) + 1):
-            self.model.train()
+            for replica in self._replicas:
+                replica.train()
             started = time.perf_counter()
             first_step = (number - 1) * self.epoch_steps
             steps = range(first_step, min(first_step + self.epoch_steps, self.steps))
@@ -91,28 +93,46 @@ class Trainer(Generic[Model]):
         paths, learning_rate = self.paths(step), self.learning_rate(step)
         self.optimizer.param_groups[0]["lr"] = learning_rate
         values = self.add_gradients(paths, rows)
-        gradients = torch.stack([weight.grad.sum() for weight in self._weights if weight.grad is not None]).sum()
+        gradients = torch.stack([weight.grad.sum() for weight in self._weights[0] if weight.grad is not None]).sum()
         losses.add(values, gradients, paths, f"step {step}, learning rate {learning_rate:.4g}")
         self.optimizer.step()
         # To None, not to zero: a zero gradient would still move an unchosen path by momentum and weight decay.
-        for weight in self._weights:
+        for weight in chain.from_iterable(self._weights):
             weight.grad = None
 
     def learning_rate(self, step: int) -> float:
         return self.recipe.optimizer.lr * schedule_factor(self.recipe.schedule, step, self.steps)
 
     def add_gradients(self, paths: Sequence[str], rows: Tensor) -> Tensor:
-        """Adds to `grad` the gradient of the mean of the paths' losses on these examples, a batch at most; the losses,
-        (paths,).
+        """Adds to `grad` the gradient of the mean of the paths' losses on these examples; the losses, (paths,).
 
         The mean, where FairNAS sums: what all paths share then sees the learning rate that it would see with one path.
         """
-        own, *others = rows.chunk(self.machine.parts)
-        started = self.replicas[: len(others)]
-        for replica, part in zip(started, others, strict=True):
-            replica.begin(paths, self.examples, part, len(part) / len(rows))
-        losses = self.objective.add_gradients(self.model, paths, self.examples.take(own), len(own) / len(rows))
-        return torch.stack([losses, *(replica.end() for replica in started)]).sum(0)
+
+        def compute(replica: Model, part: Tensor) -> Tensor:
+            return self._add_part(replica, paths, part, len(part) / len(rows))
+
+        losses = self.machine.map(compute, self._replicas, rows.chunk(self.machine.parts))
+        own, *others = self._weights
+        for weights in others:
+            for mine, other in zip(own, weights, strict=True):
+                if mine.grad is not None and other.grad is not None:
+                    mine.grad.add_(other.grad)
+        return torch.stack(losses).sum(0)
+
+    def _add_part(self, model: Model, paths: Sequence[str], rows: Tensor, share: float) -> Tensor:
+        batch = self.examples.take(rows)
+        images, targets, losses = batch.pixels(), batch.labels, []
+        for path in paths:
+            with self.machine.autocast():
+                logits = self.forward(model, images, path)
+                loss = cross_entropy(logits, targets) * share
+            # At once, so that only one path's graph is in memory.
+            (loss / len(paths)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            if self.distillation and targets is batch.labels:
+                targets = logits.detach().float().softmax(1)
+        return torch.stack(losses)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the next epoch starts from: weights, buffers, and the optimizer's state of each weight."""
@@ -145,6 +165,12 @@ def run_whole(model: nn.Module, images: Tensor, _: str) -> Tensor:
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
+
+
+def _replica(model: Model) -> Model:
+    """The same weights, in the same memory; gradients and batch-norm buffers of its own."""
+    shared = {id(weight): nn.Parameter(weight.detach()) for weight in model.parameters()}
+    return copy.deepcopy(model, shared)
 
 
 class _Losses:
