@@ -89,8 +89,9 @@ def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
         Side("profile", make_profile, (part, precision), processes=settings.threads),
         Side("usual recipe, 0 workers", make_usual, (task, 0)),
         product,
+        Side("no profile", make_ours, (part, precision, 1), processes=settings.threads),
     ]
-    mine, usual, multiplied = alternate(sides, settings.amount(7, 2)).values()
+    mine, usual, multiplied, unprofiled = alternate(sides, settings.amount(7, 2)).values()
     work = f"profile of a step of {network}, {precision}, {settings.threads} processes with {images} images each"
 
     def figure(seconds: float) -> str:
@@ -102,6 +103,10 @@ def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
     convolutions = [result[CONVOLUTIONS] for result in mine.results]
     layers = [sum(result[name] for name in LAYERS) for result in mine.results]
     flops = settings.threads * part.flops(convolutions_alone=True)
+    recipe, scale = (
+        f"{sides[1].name}: {figure(usual.median)} for {batch_size} images",
+        settings.threads * images / batch_size,
+    )
     parts = ", ".join(f"{name} {figure(seconds)}" for name, seconds in named.items())
     return [
         Row(work, figure(spent["whole"]), parts, None),
@@ -114,7 +119,13 @@ def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
         ratio_row(
             f"{work}, were it its layers alone",
             figure(median(layers)),
-            f"{sides[1].name}: {figure(usual.median)} for {batch_size} images",
-            Ratio.of(usual.seconds, layers, settings.threads * images / batch_size),
+            recipe,
+            Ratio.of(usual.seconds, layers, scale),
+        ),
+        ratio_row(
+            f"{work}, without the profiler, none waiting for another",
+            figure(unprofiled.median),
+            recipe,
+            Ratio.of(usual.seconds, unprofiled.seconds, scale),
         ),
     ]

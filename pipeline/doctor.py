@@ -25,7 +25,7 @@ from pipeline.differences import changed_params
 from pipeline.dvcfile import CODE
 from pipeline.installation import code_faults, package_faults, some, tool_faults
 from pipeline.layout import Layout, address
-from pipeline.lockfile import Locked, built_stages, content_md5, read_lock
+from pipeline.lockfile import Locked, built_stages, content_md5, is_kept_in_cache, read_lock
 
 MEGABYTE = 1 << 20
 FREE_MEGABYTES = 1024
@@ -183,6 +183,10 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
     names = [address(stage, key) for stage, key in stages]
     if never := [name for name in names if name not in lock]:
         yield f"dvc.lock: has no {some(never)}; results are of all stages of params.yaml; run `dvc repro`"
+    outs = [layout.root / path for name in names if name in lock for path in lock[name].outs]
+    if gone := [path for path in outs if not path.exists() and not is_kept_in_cache(layout, path)]:
+        missing = some([path.relative_to(layout.root).as_posix() for path in gone])
+        yield f"{missing}: not there; dvc.lock names it; run `dvc repro`, or restore it from git"
     changes = {name: changed for name in names if name in lock and (changed := _changed(layout, lock[name], document))}
     if changes:
         name, changed = next(iter(changes.items()))

@@ -59,7 +59,7 @@ def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
     _refuse_foreign_code(record)
     with sole_writer(layout.lock(record.address), record.address), _tracked(layout, record, warn) as listeners:
         if name == "download":
-            _download(params, layout, key)
+            _download(params, layout, key, warn)
         elif name == "report":
             importlib.import_module("pipeline.report").run(params, layout)
         else:
@@ -128,11 +128,11 @@ def _refuse_edits_meanwhile(before: Record, after: Record) -> None:
         )
 
 
-def _download(params: Params, layout: Layout, dataset: str) -> None:
+def _download(params: Params, layout: Layout, dataset: str, say: Callable[[str], None]) -> None:
     from pipeline import download
 
     folder = params.datasets[dataset].folder
-    download.run(dataset, layout.home / Path(folder).expanduser() if folder else None, layout.dataset(dataset))
+    download.run(dataset, layout.home / Path(folder).expanduser() if folder else None, layout.dataset(dataset), say)
 
 
 def _check_key(name: str, key: str, params: Params) -> None:

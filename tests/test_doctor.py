@@ -273,6 +273,13 @@ def test_a_stage_that_was_not_run(folder: Path) -> None:
     assert the_fault().startswith("dvc.lock: has no report;")
 
 
+def test_a_result_that_is_gone_but_not_weights_as_in_a_fresh_clone(folder: Path) -> None:
+    shutil.rmtree(folder / "results" / "depths" / "supernet" / "weights", ignore_errors=True)
+    (folder / "results" / "depths" / "comparison.json").unlink()
+
+    assert the_fault().startswith("results/depths/comparison.json: not there;")
+
+
 def test_results_of_other_params(folder: Path) -> None:
     Project(folder).edit("studies.depths.supernet.epochs", 99)
     fault = the_fault()

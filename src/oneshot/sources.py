@@ -35,9 +35,10 @@ class SourceDownError(SourceError):
 Read = Callable[[str, FilePin], bytes]
 
 
-def fetch(dataset: str, folder: Path | None) -> dict[str, bytes]:
-    """The four raw files by name, as pinned. Raises OneshotError (exit 69) that says what was tried."""
-    pins, tried = CATALOG[dataset].files, []
+def fetch(dataset: str, folder: Path | None, say: Callable[[str], None]) -> dict[str, bytes]:
+    """The four raw files by name, as pinned; says where they are from. Raises OneshotError (exit 69) that says what was
+    tried."""
+    pins, tried = CATALOG[dataset].files, list[str]()
     found: dict[str, bytes] = {}
     for label, read in _sources(dataset, folder):
         reasons = []
@@ -51,6 +52,8 @@ def fetch(dataset: str, folder: Path | None) -> dict[str, bytes]:
                 if isinstance(error, SourceDownError):
                     break
         if not reasons:
+            passed = f"; not from {', '.join(tried)}" if tried else ""
+            say(f"{dataset}: from {label}{passed}")
             return {name: found[name] for name in pins}
         tried.append(f"{label} ({reasons[0]})")
     missing = ", ".join(name for name in pins if name not in found)
