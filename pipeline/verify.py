@@ -29,6 +29,9 @@ from pipeline.lockfile import (
     read_lock,
 )
 
+SHOWN = 10
+"""Differences of a stage that are told one by one. An edit of a recipe changes a hundred metrics."""
+
 
 @dataclass
 class Findings:
@@ -65,8 +68,10 @@ def run(say: Callable[[str], None]) -> bool:
         findings = verifier.verify(stage, key, expected[name])
         new = [line for line in map(str, findings.differences) if line not in told]
         say(f"{name}: {_summary(findings, len(findings.differences) - len(new))}")
-        for line in new:
+        for line in new[:SHOWN]:
             say(f"  {line}")
+        if len(new) > SHOWN:
+            say(f"  and {len(new) - SHOWN} more")
         told.update(new)
         counts["differ" if findings.differences else "as committed"] += 1
     say(f"{counts['as committed']} stages as committed, {counts['differ']} differ")

@@ -22,6 +22,7 @@ import numpy
 import psutil
 import torch._dynamo  # noqa: F401 - else the first optimizer imports it, in every fork for a second
 
+import oneshot.machine
 import pipeline.runner
 import pipeline.train_standalones
 import pipeline.train_supernet
@@ -150,6 +151,7 @@ class Lab:
             os.environ.pop(name, None)
         os.environ["ONESHOT_TRACKING"] = "off"
         CATALOG["mnist"] = KnownDataset("MNIST", None, self.pins)
+        oneshot.machine._pool.cache_clear()  # a fork has none of the threads that other tests have started
         begin, sync = pipeline.runner.run_stage, os.fsync
 
         def told_begin(*arguments: Any) -> None:
@@ -326,7 +328,7 @@ def _tiny_params() -> dict[str, Any]:
     study = params["studies"][STUDY]
     params["studies"], params["run"] = {STUDY: study}, {STUDY: "mnist"}
     params["datasets"] = {"mnist": {"folder": None, "validation_size": 100, "split_seed": 0}}
-    params["compute"] |= {"workers": 1, "supernet_threads": 1, "standalone_threads": 1, "precision": "fp32"}
+    params["compute"] |= {"workers": 1, "supernet_threads": 2, "standalone_threads": 1, "precision": "fp32"}
     study["space"][1]["depths"], study["space"][3]["depths"] = [1, 2], [2]
     for layer in study["space"]:
         layer |= {"channels": 2} if "channels" in layer else {}

@@ -27,6 +27,7 @@ from oneshot.commands import WRONG, main
 from oneshot.documents import load_document, write_document
 from oneshot.errors import BAD_DATA, MISSING_INPUT, USAGE
 from oneshot.params import load_params
+from pipeline.verify import SHOWN
 
 COMPARISON = f"{RESULTS}/comparison.json"
 
@@ -135,6 +136,16 @@ def test_metrics_are_held_against_the_commit_one_by_one(folder: Path) -> None:
 
     commit(folder)
     assert verify()[0] == 0
+
+
+def test_of_very_many_differences_of_a_stage_the_first_are_told_and_the_rest_counted(folder: Path) -> None:
+    write(folder / COMPARISON, json.dumps(METRICS | {str(number): number for number in range(100)}))
+    code, stages, differences = verify()
+
+    assert code == WRONG
+    assert differences[0].startswith(f"{COMPARISON}: expected ") and differences[1].startswith(f"{COMPARISON}: 0: ")
+    assert len(differences) == SHOWN + 1 and differences[-1] == f"and {101 - SHOWN} more"
+    assert stages["compare@depths"] == "differs: 1 output, 100 metrics; 4 metrics compared"
 
 
 def test_metrics_that_cannot_be_read_differ_by_their_hash(folder: Path) -> None:
