@@ -101,6 +101,19 @@ def test_curves_draw_a_line_per_architecture_and_seed():
         assert axes.get_legend_handles_labels()[1] == NAMES
 
 
+@pytest.mark.parametrize("accuracies", [(0.1, 0.99), (0.98, 0.9999), (0.9, 1.0), (0.0, 0.0)])
+def test_curves_show_every_epoch_however_far_below_the_last(accuracies):
+    rows = [row | {"val_accuracy": accuracies[row["epoch"] > "1"]} for row in curve_rows()]
+    figure = draw_curves("study", SPACE, rows, rows)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    frame = axes.get_window_extent()
+    for line in axes.lines:
+        heights = line.get_transform().transform(line.get_xydata())[:, 1]
+        assert all(frame.y0 < height < frame.y1 for height in heights)
+    assert axes.get_yscale() == "function"
+
+
 @pytest.mark.parametrize(("count", "colors"), [(2, 4), (3, 9), (4, 16), (5, 5)])
 def test_lines_of_curves_tell_architectures_by_colour_and_first_choices_by_style(count, colors):
     space = kernel_space("sum", kernels=(1, 3, 5, 7, 9)[:count])

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Sequence
 
+import numpy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from oneshot.report.image import COLORS, LIGHT, LINES, choice_colors, hover, style
-from oneshot.report.series import Rows, column, first_choice, limits, number, percent
+from oneshot.report.series import Rows, Series, column, first_choice, number, percent
 from oneshot.space import SearchSpace, architecture_id
 
 FEW = 16  # up to here every architecture has its own colour, and a dot per epoch; beyond, each first choice has one
 STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))  # of the first block's choices, also in greyscale
 WIDTH = 10
+LEAST = 0.01  # percent: added to each error, as none at all has no logarithm
+ERRORS = (70, 50, 30, 20, 10, 7, 5, 3, 2, 1.5, 1, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 
 
 @style()
@@ -21,24 +24,30 @@ def draw_curves(study: str, space: SearchSpace, supernet: Rows, standalone: Rows
     names = [architecture_id(architecture) for architecture in space.architectures]
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
+    _by_error(left)
     _draw_arm(left, "subnet", names, supernet)
     _draw_arm(right, "standalone", names, standalone)
-    left.set(title="subnets, recalibrated", ylabel="validation accuracy (%)", ylim=_settled(supernet, standalone))
+    left.set(title="subnets, recalibrated", ylabel="validation accuracy (%), log scale of the error")
     right.set(title="standalones")
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center", handlelength=2.6)
     figure.suptitle(study)
     return figure
 
 
-def _settled(*arms: Rows) -> tuple[float, float]:
-    """Limits of what the last half of the epochs reaches. The first ones may be far below: they would press what
-    matters into a line."""
-    late = []
-    for rows in arms:
-        last = max((int(row["epoch"]) for row in rows), default=0)
-        late += [row for row in rows if int(row["epoch"]) > last / 2]
-    low, high = limits(percent(late, "val_accuracy"), margin=0.1)
-    return low, min(high, 100)
+def _by_error(axes: Axes) -> None:
+    """Accuracies in percent, higher by the logarithm of the error that is left: on an even scale the first epochs,
+    which may be far below, would press what matters into a line."""
+    axes.set_yscale("function", functions=(_height, _accuracy))
+    axes.yaxis.set_major_locator(FixedLocator([100 - error for error in ERRORS]))
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _height(accuracy: Series) -> Series:
+    return -numpy.log10(100 + LEAST - accuracy)
+
+
+def _accuracy(height: Series) -> Series:
+    return 100 + LEAST - 10**-height
 
 
 def _draw_arm(axes: Axes, arm: str, names: Sequence[str], rows: Rows) -> None:
