@@ -30,8 +30,9 @@ number of subnets is measured in one process, and its ratios are of medians.
   as many threads that a step would reach in which nothing else took time; "were it its layers alone", without
   optimizer, data, loss, casts of weights to bfloat16 and Python, is the ratio to the usual recipe for as many images.
   More than that takes faster layers. Times are of one of the trainings; a gradient's zeros count as pooling. "Without
-  the profiler, none waiting for another" are the same trainings as they are: a batch in parts, which meet twice a step,
-  cannot be faster. A step with 8 images takes what its calls of PyTorch and oneDNN take, however little they compute.
+  the profiler, none waiting for another" are the same trainings as they are: a batch in parts, which wait for each
+  other, cannot be faster. A step with 8 images takes what its calls of PyTorch and oneDNN take, however little they
+  compute.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well, once. What a stage waits for it at its end is in the row below, which has the import too, and whole

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from statistics import median
@@ -97,35 +97,29 @@ def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
     def figure(seconds: float) -> str:
         return f"{1000 * seconds / task.steps:.1f} ms"
 
-    spent = {name: median(result[name] for result in mine.results) for name in (*LAYERS, "whole")}
-    named = {name: spent[name] for name in LAYERS if spent[name] >= 0.01 * spent["whole"]}
-    named["all else"] = spent["whole"] - sum(named.values())
+    def beside_recipe(what: str, seconds: Sequence[float]) -> Row:
+        against = f"{sides[1].name}: {figure(usual.median)} for {batch_size} images"
+        ratio = Ratio.of(usual.seconds, seconds, settings.threads * images / batch_size)
+        return ratio_row(f"{work}, {what}", figure(median(seconds)), against, ratio)
+
     convolutions = [result[CONVOLUTIONS] for result in mine.results]
-    layers = [sum(result[name] for name in LAYERS) for result in mine.results]
     flops = settings.threads * part.flops(convolutions_alone=True)
-    recipe, scale = (
-        f"{sides[1].name}: {figure(usual.median)} for {batch_size} images",
-        settings.threads * images / batch_size,
-    )
-    parts = ", ".join(f"{name} {figure(seconds)}" for name, seconds in named.items())
+    whole, spent = _spent(mine.results)
     return [
-        Row(work, figure(spent["whole"]), parts, None),
+        Row(work, figure(whole), ", ".join(f"{name} {figure(seconds)}" for name, seconds in spent), None),
         share_row(
             f"{work}, were it its convolutions alone",
             figure(median(convolutions)),
             f"{product.name}: {FLOPS / multiplied.median / 1e9:.0f} GFLOP/s",
             Ratio.of(multiplied.seconds, convolutions, flops / FLOPS),
         ),
-        ratio_row(
-            f"{work}, were it its layers alone",
-            figure(median(layers)),
-            recipe,
-            Ratio.of(usual.seconds, layers, scale),
-        ),
-        ratio_row(
-            f"{work}, without the profiler, none waiting for another",
-            figure(unprofiled.median),
-            recipe,
-            Ratio.of(usual.seconds, unprofiled.seconds, scale),
-        ),
+        beside_recipe("were it its layers alone", [sum(result[name] for name in LAYERS) for result in mine.results]),
+        beside_recipe("without the profiler, none waiting for another", unprofiled.seconds),
     ]
+
+
+def _spent(results: Sequence[Mapping[str, float]]) -> tuple[float, list[tuple[str, float]]]:
+    """Median seconds of the whole, and by what they went to; layers of less than a hundredth are part of all else."""
+    whole, *layers = (median(result[name] for result in results) for name in ("whole", *LAYERS))
+    named = [(name, seconds) for name, seconds in zip(LAYERS, layers, strict=True) if seconds >= 0.01 * whole]
+    return whole, [*named, ("all else", whole - sum(seconds for _, seconds in named))]

@@ -49,17 +49,17 @@ class Everyone:
             listener.finish(finished)
 
 
-def run_stage(name: str, key: str, warn: Callable[[str], None]) -> None:
-    """`key`: the study; the dataset of `download`; empty for `report`."""
+def run_stage(name: str, key: str, say: Callable[[str], None]) -> None:
+    """`key`: the study; the dataset of `download`; empty for `report`. `say`: warnings, and what a download is from."""
     layout = Layout.find()
     params = load_params(layout.params)
     _check_key(name, key, params)
     dataset = key if name in ("download", "report") else params.run[key]
     record = record_of_run(layout, name, key, dataset)
     _refuse_foreign_code(record)
-    with sole_writer(layout.lock(record.address), record.address), _tracked(layout, record, warn) as listeners:
+    with sole_writer(layout.lock(record.address), record.address), _tracked(layout, record, say) as listeners:
         if name == "download":
-            _download(params, layout, key, warn)
+            _download(params, layout, key, say)
         elif name == "report":
             importlib.import_module("pipeline.report").run(params, layout)
         else:

@@ -54,7 +54,7 @@ class Findings:
 
 
 def run(say: Callable[[str], None]) -> bool:
-    """A line per stage, then one per difference, each told once; whether there was none."""
+    """A line per stage, then one per difference, each told once, at most SHOWN of a stage; whether there was none."""
     layout = Layout.find()
     stages = built_stages(load_params(layout.params))
     expected, source = _expected_lock(layout, stages)
@@ -67,12 +67,11 @@ def run(say: Callable[[str], None]) -> bool:
             continue
         findings = verifier.verify(stage, key, expected[name])
         new = [line for line in map(str, findings.differences) if line not in told]
+        shown, more = new[:SHOWN], len(new[SHOWN:])
         say(f"{name}: {_summary(findings, len(findings.differences) - len(new))}")
-        for line in new[:SHOWN]:
+        for line in [*shown, f"and {more} more"] if more else shown:
             say(f"  {line}")
-        if len(new) > SHOWN:
-            say(f"  and {len(new) - SHOWN} more")
-        told.update(new)
+        told.update(shown)
         counts["differ" if findings.differences else "as committed"] += 1
     say(f"{counts['as committed']} stages as committed, {counts['differ']} differ")
     return not told

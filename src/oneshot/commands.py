@@ -78,7 +78,7 @@ def main() -> None:
         end_with_starter("DVC_STAGE")
 
 
-def _warn(text: str) -> None:
+def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
@@ -104,7 +104,7 @@ def _run_stage(name: str, key: str) -> None:
     from pipeline.ending import describe_result
     from pipeline.runner import run_stage
 
-    run_stage(name, key, _warn)
+    run_stage(name, key, _say)
     if text := describe_result(name, key):
         click.echo(text)
 
@@ -142,7 +142,7 @@ def sync() -> None:
     """Make MLflow show every result of dvc.lock. Links runs, and logs again those it lacks."""
     from pipeline.sync import run
 
-    click.echo(run(_warn))
+    click.echo(run(_say))
 
 
 @main.command()
