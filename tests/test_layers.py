@@ -56,7 +56,7 @@ def run(network, images, dtype=torch.bfloat16):
     number."""
     images = images.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        outputs = network(images).flatten(1)
+        outputs = layers.to_strided(network(images)).flatten(1)
     outputs.backward(torch.randn(outputs.shape, generator=torch.Generator().manual_seed(2)).to(outputs.dtype))
     return outputs.detach(), [images.grad, *(weight.grad for weight in network.parameters())]
 
@@ -64,6 +64,7 @@ def run(network, images, dtype=torch.bfloat16):
 MIDDLES = {
     "relu": lambda channels: (nn.ReLU(),),
     "pool": lambda channels: (nn.MaxPool2d(2), nn.ReLU()),
+    "relu in place": lambda channels: (nn.ReLU(inplace=True),),
     "relu first": lambda channels: (nn.ReLU(), nn.MaxPool2d(3)),
 }
 SHAPES = [
@@ -100,6 +101,20 @@ def test_a_pool_as_large_as_the_image_is_pytorchs_bit_for_bit():
     assert all(torch.equal(*pair) for pair in zip(gradients, expected_gradients, strict=True))
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("opaque", [pytest.param(True, marks=needs_bf16), False])
+def test_batch_norm_is_pytorchs_but_for_its_count(opaque, training):
+    images = torch.randn(8, 5, 9, 4, generator=torch.Generator().manual_seed(0))
+    images = images.bfloat16().to_mkldnn() if opaque else images
+    ours, theirs = layers.BatchNorm(5).train(training), nn.BatchNorm2d(5).train(training)
+    outputs = [layers.to_strided(norm(images)) for norm in (ours, theirs)]
+    assert torch.equal(*outputs)
+    counted = dict(theirs.named_buffers())
+    assert counted.pop("num_batches_tracked") == training
+    assert all(torch.equal(buffer, counted.pop(name)) for name, buffer in ours.named_buffers())
+    assert not counted
+
+
 def test_batch_norm_behind_a_convolution_is_pytorchs_within_its_rounding():
     images, *both = networks(lambda channels: (nn.BatchNorm2d(channels), nn.ReLU()), layers.Flatten, bias=False)
     (_, gradients), (_, expected) = (run(network.train(), images) for network in both)
@@ -124,10 +139,12 @@ def test_the_variance_of_opaque_images_is_the_more_exact_one():
 
 
 @needs_bf16
-@pytest.mark.parametrize("flat", FLAT)
-def test_images_are_opaque_from_the_first_convolution_to_the_flattening(flat):
-    images, ours, _ = networks(lambda channels: (nn.BatchNorm2d(channels), nn.MaxPool2d(2), nn.ReLU()), flat)
-    *before, last = ours
+@pytest.mark.parametrize("pool", [(), (layers.GlobalAveragePool(),)])
+def test_images_are_opaque_from_the_first_convolution_to_the_flattening(pool):
+    images, ours, _ = networks(
+        lambda channels: (layers.BatchNorm(channels), nn.MaxPool2d(2), nn.ReLU()), layers.Flatten
+    )
+    *before, last = *ours[:-1], *pool, ours[-1]
     with torch.autocast("cpu", torch.bfloat16):
         for layer in before:
             images = layer(images)

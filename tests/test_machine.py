@@ -1,6 +1,7 @@
 """A machine's settings are part of a result; its hardware is told with the seconds alone."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,33 @@ def test_map_keeps_the_order_of_its_items(threads):
 def test_parts_are_computed_side_by_side_on_one_thread_each():
     both = threading.Barrier(2, timeout=30)
     assert Machine("cpu", "fp32", 2).map(lambda _: both.wait() >= 0 and torch.get_num_threads(), "ab") == [1, 1]
+
+
+def test_a_part_that_fails_is_raised_when_the_others_have_ended_and_none_is_begun_after():
+    begun, ended = [], []
+
+    def fail_here(number):
+        begun.append(number)
+        both.wait()
+        if threading.current_thread() is threading.main_thread():
+            raise ZeroDivisionError
+        time.sleep(0.1)
+        ended.append(number)
+
+    both = threading.Barrier(2, timeout=30)
+    with pytest.raises(ZeroDivisionError):
+        Machine("cpu", "fp32", 2).map(fail_here, range(9))
+    assert len(begun) == 2 and len(ended) == 1
+
+
+def test_a_part_that_fails_in_another_thread_is_raised():
+    def fail_elsewhere(_):
+        both.wait()
+        assert threading.current_thread() is threading.main_thread(), "elsewhere"
+
+    both = threading.Barrier(2, timeout=30)
+    with pytest.raises(AssertionError, match="elsewhere"):
+        Machine("cpu", "fp32", 2).map(fail_elsewhere, "ab")
 
 
 def test_a_batch_is_cut_into_parts_on_a_processor_alone():

@@ -70,7 +70,9 @@ class BatchNorm(Operation):
 
 @dataclass(frozen=True)
 class Relu(Operation):
-    pass
+    """in_place: its values take the place of those that it reads."""
+
+    in_place: bool = True
 
 
 @dataclass(frozen=True)
