@@ -53,9 +53,19 @@ def depth_space(sharing, batch_norm=True, depths=(1, 2, 3)):
     return SearchSpace((stem, block, down, block, pool, classifier), INPUT_SHAPE)
 
 
+def pooled_space(sharing, batch_norm):
+    """The same layer stands before a pooling in one path, before another layer in the next; the deepest comes first."""
+    stem, block, *_, classifier = depth_space(sharing.removesuffix("-pooled"), batch_norm, depths=(3, 1, 2)).layers
+    return SearchSpace((stem, block, MaxPoolLayer(layer="max_pool", size=2), classifier), INPUT_SHAPE)
+
+
 SPACES = {
     f"{sharing}{'-norm' if batch_norm else ''}": build(sharing, batch_norm)
-    for build, sharings in ((kernel_space, ("sum", "concat", "wide")), (depth_space, ("prefix", "block")))
+    for build, sharings in (
+        (kernel_space, ("sum", "concat", "wide")),
+        (depth_space, ("prefix", "block")),
+        (pooled_space, ("prefix-pooled",)),
+    )
     for sharing in sharings
     for batch_norm in (False, True)
 }

@@ -32,13 +32,6 @@ BATCH = 7
 """Does not divide the number of images."""
 
 
-def branches(siblings, parent=None):
-    """Every node's module with the modules that stand beside it and the one before."""
-    for node in siblings:
-        yield node.module, [other.module for other in siblings], parent
-        yield from branches(node.children, node.module)
-
-
 def trained_supernet(space, examples, machine):
     """With batch-norm buffers that mix all paths."""
     supernet = machine.place(SuperNet(space, seed=0)).train()
@@ -83,7 +76,7 @@ def test_tree_holds_every_path_and_each_shared_prefix_once(space):
 def test_predictions_of_the_tree_equal_each_network_alone(space, examples, machine):
     supernet = trained_supernet(space, examples, machine)
     predictions = predict(build_tree(supernet.paths), examples, BATCH, machine)
-    assert tuple(predictions) == space.architectures
+    assert predictions.keys() == set(space.architectures)
     for architecture, predicted in predictions.items():
         network = supernet.extract(architecture).eval()
         alone = torch.cat([network(chunk.pixels()).argmax(1) for chunk in examples.chunks(BATCH)])
@@ -215,7 +208,7 @@ def test_log_probabilities_are_those_of_each_network_alone(space, precision, exa
     machine = Machine("cpu", precision, 1)
     supernet = trained_supernet(space, examples, machine)
     found = log_probabilities(build_tree(supernet.paths), examples, BATCH, machine)
-    assert tuple(found) == space.architectures
+    assert found.keys() == set(space.architectures)
     for architecture, scores in found.items():
         network = supernet.extract(architecture).eval()
         with machine.autocast():
@@ -254,12 +247,3 @@ def test_divergence_equals_the_formula():
     assert symmetrised_kl(first, second) == pytest.approx(both.item(), rel=1e-5)
     halves = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.75]]).log()
     assert symmetrised_kl(*halves) == pytest.approx(0.25 * math.log(3), rel=1e-6)
-
-
-def test_a_relu_in_place_writes_over_nothing_that_another_reads(space):
-    places = branches(build_tree(SuperNet(space, seed=0).paths))
-    relus = [(beside, before) for module, beside, before in places if isinstance(module, nn.ReLU) and module.inplace]
-    assert relus
-    for beside, before in relus:
-        assert len(beside) == 1
-        assert isinstance(before, nn.Conv2d | nn.BatchNorm2d | nn.Linear)  # whose gradients read what came in

@@ -258,6 +258,22 @@ def test_weights_of_another_space_are_refused(other):
         restore(SuperNet(SPACES["sum"], seed=0), tensors(SuperNet(SPACES[other], seed=0)))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_relu_in_place_changes_no_gradient(space, precision, examples):
+    machine, gradients = Machine("cpu", precision, 1), []
+    for in_place in (True, False):
+        supernet = machine.place(SuperNet(space, seed=0)).train()
+        relus = [module for module in supernet.modules() if isinstance(module, nn.ReLU)]
+        assert any(relu.inplace for relu in relus)
+        for module in relus:
+            module.inplace &= in_place
+        for architecture in space.architectures:
+            with machine.autocast():
+                cross_entropy(supernet(examples.pixels(), architecture), examples.labels).backward()
+        gradients.append([weight.grad for weight in supernet.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
 @pytest.mark.parametrize("name", ["sum-norm", "concat", "wide"])
 def test_pooling_before_the_relu_gives_the_same_logits_and_gradients(name, examples, machine):
     space = SPACES[name]

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from oneshot.data import Examples
-from oneshot.layers import to_strided
 from oneshot.machine import Machine
 from oneshot.params import Evaluate
 from oneshot.space import Architecture
@@ -38,6 +37,8 @@ class Node:
             norm = self.module
             mean, variance = (norm.running_mean, norm.running_var) if self.mean is None else (self.mean, self.variance)
             return batch_norm(inputs, mean, variance, norm.weight, norm.bias, False, 0.0, norm.eps)
+        if isinstance(self.module, nn.ReLU):
+            return inputs.relu()  # not in place: another node may read the same inputs
         outputs: Tensor = self.module(inputs)
         return outputs
 
@@ -96,7 +97,7 @@ def _moments(batch: Tensor) -> tuple[Tensor, Tensor]:
     """Biased variance and mean per channel, float32 (channels,)."""
     channels, count = batch.shape[1], batch.numel() // batch.shape[1]
     if count == 1:  # which batch norm refuses
-        return torch.zeros(channels, device=batch.device), to_strided(batch).float().flatten()
+        return torch.zeros(channels, device=batch.device), batch.to_dense().float().flatten()
     mean, variance, bias = torch.zeros(3, channels, device=batch.device)
     # What batch norm does in training, with a momentum that keeps nothing of before: a pass that is fast in bfloat16,
     # eight times as fast as var_mean. It estimates the variance of a population.

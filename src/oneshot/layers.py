@@ -2,8 +2,9 @@
 
 Channels last; or, in bfloat16 where a processor has it natively, oneDNN's own: from the first convolution to the
 flattening, images are opaque tensors (Tensor.to_mkldnn). Max pooling and its gradient take a third of the time there,
-batch norm and ReLU two thirds. Convolution, pooling and ReLU give the same numbers, bit for bit. Batch norm rounds
-otherwise; the variance that it trains by is the more exact one.
+batch norm and ReLU two thirds. Convolution, max pooling and ReLU give the same numbers, bit for bit. Batch norm rounds
+otherwise; the variance that it trains by is the more exact one. The global average adds in another order, so that one
+in some hundred thousand comes out a rounding apart.
 
 oneDNN's max pooling and ReLU make numbers of what is none, so a loss may be finite where weights are not.
 """
@@ -32,14 +33,6 @@ class Convolution(nn.Conv2d):
         return torch.mkldnn_convolution(images, self.weight, bias, padding, self.stride, self.dilation, self.groups)
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d without its count of batches, which nothing here reads, and which takes a fiftieth of a step."""
-
-    def __init__(self, channels: int):
-        super().__init__(channels)
-        self.num_batches_tracked = None
-
-
 class GlobalAveragePool(nn.Module):
     """nn.AdaptiveAvgPool2d(1), with a gradient that is laid out as the images are.
     The gradient of a ReLU before it takes ten times as long with another layout."""
@@ -61,11 +54,6 @@ class Flatten(nn.Module):
         if images.requires_grad:
             images.register_hook(_to_channels_last)  # type: ignore[no-untyped-call]
         return images.flatten(1)
-
-
-def to_strided(images: Tensor) -> Tensor:
-    """An opaque tensor as a usual one."""
-    return _to_channels_last(images.to_dense()) if images.is_mkldnn else images
 
 
 def _to_channels_last(images: Tensor) -> Tensor:

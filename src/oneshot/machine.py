@@ -4,7 +4,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -65,23 +65,24 @@ class Machine:
         return self.threads if self.device == "cpu" else 1
 
     def map(self, function: Callable[..., Result], *items: Iterable[Any]) -> list[Result]:
-        """`function` of each, `parts` at a time, in order. The calling thread takes part: to wake another takes longer
-        than many an operation."""
-        calls = list(zip(*items, strict=False))  # as map does
+        """`function` of each, `parts` at a time, in order; once one has failed, no other is begun.
+
+        The calling thread takes part, since to wake another takes longer than many an operation: `claim` comes first.
+        """
+        calls = list(zip(*items, strict=False))  # as many as the shortest has, as map does
         results: dict[int, Result] = {}
         numbers = iter(range(len(calls)))  # shared: each thread takes the next
 
         def work() -> None:
-            for number in numbers:
-                results[number] = function(*calls[number])
+            try:
+                for number in numbers:
+                    results[number] = function(*calls[number])
+            except BaseException:
+                list(numbers)  # leaves nothing for the others to take
+                raise
 
         others = [_pool(self.parts - 1).submit(work) for _ in range(min(self.parts, len(calls)) - 1)]
-        try:
-            work()
-        finally:
-            for _ in numbers:  # after a failure nothing is left for the others to take
-                pass
-            wait(others)
+        work()
         for other in others:
             other.result()
         return [results[number] for number in range(len(calls))]

@@ -70,9 +70,9 @@ class BatchNorm(Operation):
 
 @dataclass(frozen=True)
 class Relu(Operation):
-    """in_place: its values take the place of those that it reads."""
+    """pooled: behind a max pooling."""
 
-    in_place: bool = True
+    pooled: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Pure Python: knows nothing of tensors, images or files.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
@@ -75,12 +75,12 @@ class SearchSpace:
 
 def _pool_first(steps: Sequence[Step]) -> list[Step]:
     """Max pooling before the ReLU that it follows. Both keep the order of values, so logits and gradients are the same,
-    bit for bit, but the ReLU has a quarter of the values left to do. These stay where they are: the gradient of a max
-    pooling reads what it gave, which that of a convolution, batch norm or linear layer does not."""
+    bit for bit, but the ReLU has a quarter of the values left to do."""
     steps = list(steps)
     for index, (first, second) in enumerate(pairwise(steps)):
         if isinstance(first.operation, Relu) and isinstance(second.operation, MaxPool):
-            steps[index : index + 2] = second, replace(first, operation=Relu(in_place=False))
+            # By a name of its own: in another path the same layer may stand before no pooling.
+            steps[index : index + 2] = second, Step(f"{first.name}-pooled", Relu(pooled=True))
     return steps
 
 

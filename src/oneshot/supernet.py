@@ -33,11 +33,11 @@ def build_module(operation: Operation) -> nn.Module:
             padding = (kernel[0] // 2, kernel[1] // 2)
             return layers.Convolution(in_channels, out_channels, kernel, stride, padding, bias=bias)
         case BatchNorm(channels):
-            return layers.BatchNorm(channels)
+            return nn.BatchNorm2d(channels)
         case Linear(in_features, out_features):
             return nn.Linear(in_features, out_features)
-        case Relu(in_place):
-            return nn.ReLU(in_place)
+        case Relu(pooled):
+            return nn.ReLU(inplace=not pooled)  # the gradient of oneDNN's max pooling reads what it gave
         case MaxPool(size):
             return nn.MaxPool2d(size)
         case GlobalAveragePool():
