@@ -29,7 +29,8 @@ number of subnets is measured in one process, and its ratios are of medians.
   or, of `kernels-sum`, with a standalone's whole batch. "Were it its convolutions alone" is the share of the product on
   as many threads that a step would reach in which nothing else took time; "were it its layers alone", without
   optimizer, data, loss, casts of weights to bfloat16 and Python, is the ratio to the usual recipe for as many images.
-  More than that takes faster layers. Times are of one of the trainings; a gradient's zeros count as pooling. "Without
+  More than that takes faster layers. Times are of one of the trainings; a gradient's zeros count as pooling. Other
+  operations are those of the data, the loss, casts and the optimizer; all else is Python, and the profiler. "Without
   the profiler, none waiting for another" are the same trainings as they are: a batch in parts, which wait for each
   other, cannot be faster. A step with 8 images takes what its calls of PyTorch and oneDNN take, however little they
   compute.

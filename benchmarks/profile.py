@@ -22,15 +22,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
     CONVOLUTIONS: ("convolution",),
     "batch norm": ("batch_norm",),
     "ReLU": ("relu", "clamp_min", "threshold_backward"),
-    "pooling": ("max_pool2d", "aten::mean", "aten::fill_"),
+    "pooling": ("pool2d", "aten::mean", "aten::fill_"),
     "linear layers": ("addmm", "aten::mm"),
 }
 """By what the names of their operations, forward and backward, contain. In float32 max pooling's gradient is
 filled with zeros first."""
+OTHERS, OPTIMIZER, AUTOGRAD = "other operations", "the optimizer's Python", "autograd"
+KINDS = (*LAYERS, OTHERS, OPTIMIZER, AUTOGRAD)
 
 
 def make_profile(task: Task, precision: str) -> Work:
-    """The work gives the seconds of each of LAYERS, and of the whole."""
+    """The work gives the seconds of each of KINDS, and of the whole."""
     os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler says on stderr that it began, ended, and saw no GPU
     train = make_ours(task, precision, 1)
 
@@ -39,16 +41,19 @@ def make_profile(task: Task, precision: str) -> Work:
         with profile(use_kineto=False) as events:
             train()
             whole = time.perf_counter() - started
-        microseconds = {event.key: event.self_cpu_time_total for event in events.key_averages()}
-        return {layer: _seconds(parts, microseconds) for layer, parts in LAYERS.items()} | {"whole": whole}
+        seconds = dict.fromkeys(KINDS, 0.0)
+        for event in events.key_averages():
+            seconds[_kind(event.key)] += event.self_cpu_time_total / 1e6
+        return seconds | {"whole": whole}
 
     return run
 
 
-def _seconds(parts: tuple[str, ...], microseconds: Mapping[str, float]) -> float:
+def _kind(event: str) -> str:
+    if event.startswith("aten::"):
+        return next((layer for layer, parts in LAYERS.items() if any(part in event for part in parts)), OTHERS)
     # The autograd engine's own entries are named after the operations that they call.
-    operations = [name for name in microseconds if name.startswith("aten::") and any(part in name for part in parts)]
-    return sum(microseconds[name] for name in operations) / 1e6
+    return OPTIMIZER if event.startswith("Optimizer.") else AUTOGRAD
 
 
 def profile_rows(settings: Settings) -> list[Row]:
@@ -119,7 +124,7 @@ def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
 
 
 def _spent(results: Sequence[Mapping[str, float]]) -> tuple[float, list[tuple[str, float]]]:
-    """Median seconds of the whole, and by what they went to; layers of less than a hundredth are part of all else."""
-    whole, *layers = (median(result[name] for result in results) for name in ("whole", *LAYERS))
-    named = [(name, seconds) for name, seconds in zip(LAYERS, layers, strict=True) if seconds >= 0.01 * whole]
+    """Median seconds of the whole, and by what they went to; kinds of less than a hundredth are part of all else."""
+    whole, *kinds = (median(result[name] for result in results) for name in ("whole", *KINDS))
+    named = [(name, seconds) for name, seconds in zip(KINDS, kinds, strict=True) if seconds >= 0.01 * whole]
     return whole, [*named, ("all else", whole - sum(seconds for _, seconds in named))]
