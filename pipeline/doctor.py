@@ -190,9 +190,10 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
     changes = {name: changed for name in names if name in lock and (changed := _changed(layout, lock[name], document))}
     if changes:
         name, changed = next(iter(changes.items()))
+        stale = "1 stage is stale, " if len(changes) == 1 else f"{len(changes)} stages are stale, the first "
         yield (
-            f"dvc.lock: {len(changes)} stages are stale, {name} for one: {changed[0]} has changed; results must belong "
-            "to the code and params; run `dvc repro`"
+            f"dvc.lock: {stale}{name}: {changed[0]} has changed; results must belong to the code and params; "
+            "run `dvc repro`"
         )
 
 

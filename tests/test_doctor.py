@@ -284,7 +284,7 @@ def test_results_of_other_params(folder: Path) -> None:
     Project(folder).edit("studies.depths.supernet.epochs", 99)
     fault = the_fault()
 
-    assert fault.startswith("dvc.lock: 4 stages are stale, train_supernet@depths for one")
+    assert fault.startswith("dvc.lock: 4 stages are stale, the first train_supernet@depths: ")
     assert "studies.depths.supernet.epochs has changed" in fault
 
 
