@@ -55,7 +55,7 @@ def depth_space(sharing, batch_norm=True, depths=(1, 2, 3)):
 
 def pooled_space(sharing, batch_norm):
     """The same layer stands before a pooling in one path, before another layer in the next; the deepest comes first."""
-    stem, block, *_, classifier = depth_space(sharing.removesuffix("-pooled"), batch_norm, depths=(3, 1, 2)).layers
+    stem, block, *_, classifier = depth_space(sharing.removesuffix("-pooled"), batch_norm, depths=(3, 2, 1)).layers
     return SearchSpace((stem, block, MaxPoolLayer(layer="max_pool", size=2), classifier), INPUT_SHAPE)
 
 

@@ -79,11 +79,18 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("flat", "dtype"),
+    [
+        (layers.Flatten, torch.float32),
+        (layers.Flatten, torch.bfloat16),
+        (layers.GlobalAveragePool, torch.float32),  # the average of opaque images rounds otherwise
+    ],
+)
 @pytest.mark.parametrize("middle", MIDDLES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_convolution_pooling_and_relu_are_pytorchs_bit_for_bit(shape, middle, dtype):
-    images, *both = networks(MIDDLES[middle], layers.Flatten, **shape)
+def test_convolution_pooling_and_relu_are_pytorchs_bit_for_bit(shape, middle, flat, dtype):
+    images, *both = networks(MIDDLES[middle], flat, **shape)
     (outputs, gradients), (expected, expected_gradients) = (run(network, images, dtype) for network in both)
     assert outputs.dtype == expected.dtype == dtype
     assert torch.equal(outputs, expected)

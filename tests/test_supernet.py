@@ -107,6 +107,7 @@ def test_unchosen_batch_norm_buffers_keep_every_bit(examples):
     supernet(examples.pixels(), ("5", "3"))
     assert torch.equal(norms[0].running_mean, before[0])
     assert not torch.equal(norms[1].running_mean, before[1])
+    assert [norm.num_batches_tracked.item() for norm in norms] == [0, 1]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
