@@ -9,12 +9,11 @@ from statistics import median
 
 from torch.autograd.profiler import profile
 
-from benchmarks.machine import FLOPS, product_side
+from benchmarks.machine import FLOPS, native_precisions, product_side
 from benchmarks.measure import Ratio, Side, Work, alternate
 from benchmarks.settings import BATCH, STUDY, Settings
 from benchmarks.table import Row, ratio_row, share_row
 from benchmarks.training import Task, default_task, make_ours, make_usual, wide_task
-from oneshot.machine import Machine
 
 FEW = 8  # images, which the layers take next to no time for
 CONVOLUTIONS = "convolutions"
@@ -59,12 +58,14 @@ def _kind(event: str) -> str:
 def profile_rows(settings: Settings) -> list[Row]:
     """A process per core of the machine, as standalones are trained; of a supernet, each with its part of the batch."""
     threads, depths = settings.threads, settings.study("depths").supernet.batch_size
+    fastest, *slower = native_precisions()
+    wide = ("`depths` 64/32, 3-3", wide_task(settings), BATCH // threads)
     profiled = [
-        ("`depths`", default_task(settings, BATCH), "auto", BATCH // threads),
-        ("`depths` 64/32, 3-3", wide_task(settings), "auto", BATCH // threads),
-        ("`depths` 64/32, 3-3", wide_task(settings), "fp32", BATCH // threads),
-        ("`depths`", default_task(settings), "auto", depths // threads),
-        (f"`{STUDY}`", default_task(settings, BATCH, STUDY), "auto", BATCH),
+        (fastest, "`depths`", default_task(settings, BATCH), BATCH // threads),
+        (fastest, *wide),
+        *((precision, *wide) for precision in slower),
+        (fastest, "`depths`", default_task(settings), depths // threads),
+        (fastest, f"`{STUDY}`", default_task(settings, BATCH, STUDY), BATCH),
     ]
     rows = chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(len(profiled), 1)])
     return [*rows, _calls_row(settings)]
@@ -73,7 +74,7 @@ def profile_rows(settings: Settings) -> list[Row]:
 def _calls_row(settings: Settings) -> Row:
     """What a step's calls take, however little they compute."""
     tasks = [default_task(settings, images, STUDY) for images in (FEW, BATCH)]
-    precision = Machine.resolve("cpu", "auto", 1).precision
+    precision = native_precisions()[0]
     sides = [
         Side(f"{task.recipe.batch_size} images each", make_ours, (task, precision, 1), settings.threads)
         for task in tasks
@@ -84,11 +85,10 @@ def _calls_row(settings: Settings) -> Row:
     return share_row(work, few_figure, f"{sides[1].name}: {figure}", Ratio.of(few.seconds, full.seconds))
 
 
-def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
+def _rows(precision: str, network: str, task: Task, images: int) -> list[Row]:
     """images: of a step in each process. The usual recipe takes the whole batch at once."""
     settings, batch_size = task.settings, task.recipe.batch_size
     part = replace(task, recipe=task.recipe.model_copy(update={"batch_size": images}))
-    precision = Machine.resolve("cpu", precision, 1).precision
     product = product_side(precision, settings.threads)
     sides = [
         Side("profile", make_profile, (part, precision), processes=settings.threads),
@@ -96,7 +96,7 @@ def _rows(network: str, task: Task, precision: str, images: int) -> list[Row]:
         product,
         Side("no profile", make_ours, (part, precision, 1), processes=settings.threads),
     ]
-    mine, usual, multiplied, unprofiled = alternate(sides, settings.amount(7, 2)).values()
+    mine, usual, multiplied, unprofiled = alternate(sides, settings.amount(7, 1)).values()
     work = f"profile of a step of {network}, {precision}, {settings.threads} processes with {images} images each"
 
     def figure(seconds: float) -> str:

@@ -8,7 +8,7 @@ from statistics import median
 from torch import nn
 
 from benchmarks.measure import Ratio, Side, Work, alternate
-from benchmarks.settings import Settings
+from benchmarks.settings import DATASET, Settings
 from benchmarks.table import Row, ratio_row
 from oneshot.blocks import ClassifierLayer, ConvLayer, DepthBlock, GlobalAveragePoolLayer
 from oneshot.cost import count_macs
@@ -33,11 +33,12 @@ class Scorer:
     machine: Machine
 
     @classmethod
-    def prepare(cls, settings: Settings, evaluate: Evaluate) -> "Scorer":
+    def prepare(cls, settings: Settings, evaluate: Evaluate, images: int) -> "Scorer":
+        """images: of validation."""
         machine = Machine.resolve("auto", "auto", settings.threads)
         machine.claim()
         training, validation = (part.to(machine.device) for part in settings.examples())
-        return cls(training, validation, evaluate, machine)
+        return cls(training, validation.take(slice(images)), evaluate, machine)
 
     def tree(self, supernet: SuperNet) -> Mapping[Architecture, float]:
         return self._score(supernet.paths)
@@ -55,7 +56,11 @@ class Scorer:
 
 def make_scoring(settings: Settings, as_tree: bool) -> Work:
     study = settings.study("depths")
-    scorer = Scorer.prepare(settings, study.evaluate)
+    evaluate = study.evaluate
+    calibration_images = settings.amount(evaluate.calibration_images, evaluate.batch_size)
+    evaluate = evaluate.model_copy(update={"calibration_images": calibration_images})
+    images = settings.amount(settings.params.datasets[DATASET].validation_size, 2 * evaluate.batch_size)
+    scorer = Scorer.prepare(settings, evaluate, images)
     supernet = scorer.machine.place(SuperNet(study.search_space(), seed=0))
     return lambda: scorer.tree(supernet) if as_tree else scorer.one_by_one(supernet)
 
@@ -115,8 +120,7 @@ def growing_space(blocks: int) -> SearchSpace:
 def make_growth(settings: Settings, singles: int) -> Work:
     """Seconds of each space as a tree, and, of the first `singles` spaces, one by one."""
     images = settings.amount(2000, 500)
-    scorer = Scorer.prepare(settings, Evaluate(batch_size=500, calibration_images=images))
-    scorer = Scorer(scorer.training, scorer.validation.take(slice(images)), scorer.evaluate, scorer.machine)
+    scorer = Scorer.prepare(settings, Evaluate(batch_size=500, calibration_images=images), images)
     nets = [scorer.machine.place(SuperNet(growing_space(blocks), seed=0)) for blocks in BLOCKS]
     scorer.tree(nets[0])  # a warm-up of every space would take long
 

@@ -39,7 +39,7 @@ def make_command(folder: Path, command: list[str]) -> Work:
 
 
 def start_rows(settings: Settings) -> list[Row]:
-    rounds = settings.amount(7, 2)
+    rounds = settings.amount(7, 1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         make_project(settings, folder, STUDY, {})

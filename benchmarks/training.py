@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import usual
-from benchmarks.machine import FLOPS, cores, product_side
+from benchmarks.machine import FLOPS, cores, native_precisions, product_side
 from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.settings import BATCH, Settings
 from benchmarks.table import Row, ratio_row, share_row
@@ -75,14 +75,14 @@ def wide_task(settings: Settings) -> Task:
     recipe = settings.study("depths").supernet.model_copy(
         update={"batch_size": BATCH, "optimizer": optimizer, "schedule": schedule}
     )
-    return Task(settings, "depths", recipe, settings.amount(5, 2), WIDE)
+    return Task(settings, "depths", recipe, settings.amount(5, 1), WIDE)
 
 
 def default_task(settings: Settings, batch_size: int | None = None, study: str = "depths") -> Task:
     """batch_size: the recipe's own unless given."""
     recipe = settings.study(study).supernet
     recipe = recipe.model_copy(update={"batch_size": batch_size or recipe.batch_size})
-    return Task(settings, study, recipe, settings.amount(100, 40))
+    return Task(settings, study, recipe, settings.amount(100, 18))  # each subnet of `depths` twice
 
 
 def make_ours(task: Task, precision: str, threads: int) -> Work:
@@ -134,8 +134,8 @@ def faster(sides: Sequence[Side], measured: Mapping[str, Measured]) -> tuple[str
 
 
 def step_rows(settings: Settings) -> list[Row]:
-    task, shares = wide_task(settings), {"auto": 0.85, "fp32": 0.90}
-    return _rows(task, f"step of `depths` 64/32, 3-3, batch {BATCH}", cores(), 2.7, shares)
+    work = f"step of `depths` 64/32, 3-3, batch {BATCH}"
+    return _rows(wide_task(settings), work, cores(), native_precisions(), 2.7, {"bf16": 85, "fp32": 90})
 
 
 def epoch_rows(settings: Settings) -> list[Row]:
@@ -145,22 +145,30 @@ def epoch_rows(settings: Settings) -> list[Row]:
 
 def _epoch_rows(task: Task) -> list[Row]:
     work = f"step of an epoch of `depths`, batch {task.recipe.batch_size}"
-    return _rows(task, work, task.settings.threads, 3.5, {"auto": 0.55})
+    return _rows(task, work, task.settings.threads, native_precisions()[:1], 3.5, {"bf16": 55})
 
 
-def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: dict[str, float]) -> list[Row]:
-    """rate_floors: of each precision to be measured, the share of its matrix product; the first is held to the floor
-    against the usual recipe."""
+def _rows(
+    task: Task,
+    work: str,
+    threads: int,
+    precisions: Sequence[str],
+    speed_floor: float,
+    rate_floors: Mapping[str, float],
+) -> list[Row]:
+    """The first precision is held to the floor against the usual recipe.
+
+    rate_floors: by precision, percent of its matrix product.
+    """
     usual_recipe = usual_sides(task.settings.loader_workers, make_usual, task)
-    machines = {precision: Machine.resolve("auto", precision, threads) for precision in rate_floors}
-    ours = {precision: Side(f"ours, {precision}", make_ours, (task, precision, threads)) for precision in rate_floors}
-    products = {precision: product_side(machine.precision, threads) for precision, machine in machines.items()}
+    ours = {precision: Side(f"ours, {precision}", make_ours, (task, precision, threads)) for precision in precisions}
+    products = {precision: product_side(precision, threads) for precision in precisions}
     measured = alternate([*ours.values(), *usual_recipe, *products.values()], task.settings.amount(7, 2))
     (usual_name, against), rows = faster(usual_recipe, measured), list[Row]()
     recipe = f"{usual_name}: {1000 * against.median / task.steps:.1f} ms"
     for precision, side in ours.items():
         mine, product = measured[side.name], measured[products[precision].name]
-        name = f"{work}, {machines[precision].precision}, {threads} thread{'s' * (threads > 1)}"
+        name = f"{work}, {precision}, {threads} thread{'s' * (threads > 1)}"
         figure = f"{1000 * mine.median / task.steps:.1f} ms"
         floor = None if rows else speed_floor
         rows.append(ratio_row(name, figure, recipe, Ratio.of(against.seconds, mine.seconds), floor))
@@ -168,7 +176,7 @@ def _rows(task: Task, work: str, threads: int, speed_floor: float, rate_floors: 
         rival = f"{products[precision].name}: {FLOPS / product.median / 1e9:.0f} GFLOP/s"
         products_needed = task.flops() / FLOPS
         share = Ratio.of(product.seconds, mine.seconds, products_needed)
-        rows.append(share_row(name, rate, rival, share, 100 * rate_floors[precision]))
+        rows.append(share_row(name, rate, rival, share, rate_floors.get(precision)))
         if floor:
             at_best = Ratio.of(against.seconds, product.seconds, 1 / products_needed)
             best = f"{1000 * products_needed * product.median / task.steps:.1f} ms"
