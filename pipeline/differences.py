@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.lockfile import Locked
+from pipeline.dvcfile import CODE
+from pipeline.layout import Layout
+from pipeline.lockfile import Locked, content_md5
 
 NOTHING = "nothing"
 
@@ -23,6 +25,13 @@ class Difference:
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.found)
         )
         return f"{self.name}: expected {expected}, found {found}"
+
+
+def changed_inputs(layout: Layout, document: Mapping[str, Any], locked: Locked) -> list[str]:
+    """Code and params of a stage that are no longer what dvc.lock says. Whether files are damaged, `oneshot verify`
+    says; `document`: params.yaml."""
+    code = [path for path, md5 in locked.deps.items() if path.endswith(CODE) and content_md5(layout.root / path) != md5]
+    return code + [change.name for change in changed_params(document, locked)]
 
 
 def changed_params(document: Mapping[str, Any], locked: Locked) -> list[Difference]:

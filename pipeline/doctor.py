@@ -21,16 +21,16 @@ from oneshot.jobs import WEIGHTS
 from oneshot.params import Params, load_params
 from oneshot.tables import read_json
 from oneshot.tracking import SERVER, newest_schema
-from pipeline.differences import changed_params
-from pipeline.dvcfile import CODE
+from pipeline.differences import changed_inputs
 from pipeline.installation import code_faults, package_faults, some, tool_faults
 from pipeline.layout import Layout, address
-from pipeline.lockfile import Locked, built_stages, content_md5, is_kept_in_cache, read_lock
+from pipeline.lockfile import built_stages, is_kept_in_cache, read_lock
 
 MEGABYTE = 1 << 20
 FREE_MEGABYTES = 1024
 # Of what a timing file says of its machine, what results depend on: other seconds are no fault.
-SETTINGS = ("device", "precision", "torch", "numpy", "scipy")
+PINNED = ("torch", "numpy", "scipy")
+SETTINGS = ("device", "precision", *PINNED)
 
 
 def run(say: Callable[[str], None]) -> bool:
@@ -157,7 +157,9 @@ def _other_machines(layout: Layout, params: Params, here: Mapping[str, Any]) -> 
                 yield str(error)
     for others, files in made.items():
         rule = "these change the bytes of results"
-        mend = "run `make env`, or `dvc repro -f` to have results of this machine"
+        # Of packages; a processor is as it is.
+        pinned = "run `make env`, or " if any(key in others for key in PINNED) else "run "
+        mend = f"{pinned}`dvc repro -f` to have results of this machine"
         yield f"{some(files)}: made with {others}; {rule}; {mend}"
 
 
@@ -187,7 +189,9 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
     if gone := [path for path in outs if not path.exists() and not is_kept_in_cache(layout, path)]:
         missing = some([path.relative_to(layout.root).as_posix() for path in gone])
         yield f"{missing}: not there; dvc.lock names it; run `dvc repro`, or restore it from git"
-    changes = {name: changed for name in names if name in lock and (changed := _changed(layout, lock[name], document))}
+    changes = {
+        name: changed for name in names if name in lock and (changed := changed_inputs(layout, document, lock[name]))
+    }
     if changes:
         name, changed = next(iter(changes.items()))
         stale = "1 stage is stale, " if len(changes) == 1 else f"{len(changes)} stages are stale, the first "
@@ -195,9 +199,3 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
             f"dvc.lock: {stale}{name}: {changed[0]} has changed; results must belong to the code and params; "
             "run `dvc repro`"
         )
-
-
-def _changed(layout: Layout, locked: Locked, document: Mapping[str, Any]) -> list[str]:
-    """Code and params alone: whether files are damaged, `oneshot verify` says."""
-    code = [path for path, md5 in locked.deps.items() if path.endswith(CODE) and content_md5(layout.root / path) != md5]
-    return code + [change.name for change in changed_params(document, locked)]

@@ -1,13 +1,20 @@
 """Command show: the comparison tables of the studies that `run` names, for the terminal or as Markdown."""
 
+from collections.abc import Callable, Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oneshot.params import load_params
+from oneshot.documents import load_document
+from oneshot.errors import USAGE, OneshotError, quoted_key
+from oneshot.params import CLASSES, load_params
 from oneshot.tables import of_one_run, read_csv, read_json
+from pipeline.differences import changed_inputs
+from pipeline.installation import some
 from pipeline.layout import Layout, StudyLayout
+from pipeline.lockfile import STUDY_STAGES, read_lock
 
 COLUMNS = (
     "architecture",
@@ -19,12 +26,20 @@ COLUMNS = (
     "tier",
     "gap, points",
 )
+ARMS = {"one-shot": "oneshot_test_accuracy", "standalone": "standalone_test_accuracy"}
+POOR = 2 / CLASSES
+"""An accuracy that says a network learned nothing: twice a guess's."""
 
 
-def run(markdown: bool) -> None:
+def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None:
+    """only: studies; all of `run` if there is none. `say` hears what a reader of the tables should know of them."""
     layout = Layout.find()
-    console = Console()
-    for study in load_params(layout.params).run:
+    studies, console = load_params(layout.params).run, Console()
+    for name in only:
+        if name not in studies:
+            rule = "not a study of `run` in params.yaml"
+            raise OneshotError(f"show: {quoted_key(name)}: {rule}; name one of {', '.join(sorted(studies))}", USAGE)
+    for study in only or studies:
         paths = layout.study(study)
         with of_one_run(f"compare@{study}"):
             # Not what params.yaml says now, which may be edited.
@@ -34,6 +49,8 @@ def run(markdown: bool) -> None:
             else:
                 console.print(_table(f"{study} on {dataset}", paths))
                 console.print(summary(paths), highlight=False, markup=False)
+            for line in (*_stale(layout, study), *_unlearned(study, paths)):
+                say(line)
 
 
 def markdown_table(paths: StudyLayout) -> str:
@@ -51,6 +68,34 @@ def summary(paths: StudyLayout) -> str:
         f"{comparison['verdict']}\n{gap.format(**comparison)} "
         f"Training the supernet took as many MACs as {cost:.1f} standalone trainings.\n"
     )
+
+
+def _stale(layout: Layout, study: str) -> list[str]:
+    """Nothing where there is no dvc.lock that can be read: that `oneshot doctor` tells."""
+    stages, document = [(stage, study) for stage in STUDY_STAGES], load_document(layout.params)
+    try:
+        lock = read_lock(layout.root / "dvc.lock", stages)
+    except OneshotError:
+        return []
+    changes = ((name, changed_inputs(layout, document, locked)) for name, locked in lock.items())
+    stale = next(((name, changed) for name, changed in changes if changed), None)
+    if stale is None:
+        return []
+    return [
+        f"{study}: {stale[0]} is stale: {stale[1][0]} has changed; the table is of what was before; run `dvc repro`"
+    ]
+
+
+def _unlearned(study: str, paths: StudyLayout) -> list[str]:
+    rows, lines = read_csv(paths.comparison_table), list[str]()
+    for arm, key in ARMS.items():
+        if poor := [row["architecture"] for row in rows if float(row[key]) < POOR]:
+            lines.append(
+                f"{study}: {arm}: {len(poor)} of {len(rows)} networks answer less than {POOR:.0%} of the test images "
+                f"right, where a guess has {1 / CLASSES:.0%}: {some(poor)}; ranks of guesses mean nothing; "
+                "train longer, or with another learning rate"
+            )
+    return lines
 
 
 def _table(title: str, paths: StudyLayout) -> Table:

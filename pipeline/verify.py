@@ -57,7 +57,7 @@ def run(say: Callable[[str], None]) -> bool:
     """A line per stage, then one per difference, each told once, at most SHOWN of a stage; whether there was none."""
     layout = Layout.find()
     stages = built_stages(load_params(layout.params))
-    expected, source = _expected_lock(layout, stages)
+    expected, source, same = _expected_lock(layout, stages)
     say(f"held against {source}")
     verifier, told, counts = Verifier(layout), set[str](), Counter[str]()
     for stage, key in stages:
@@ -68,32 +68,33 @@ def run(say: Callable[[str], None]) -> bool:
         findings = verifier.verify(stage, key, expected[name])
         new = [line for line in map(str, findings.differences) if line not in told]
         shown, more = new[:SHOWN], len(new[SHOWN:])
-        say(f"{name}: {_summary(findings, len(findings.differences) - len(new))}")
+        say(f"{name}: {_summary(findings, len(findings.differences) - len(new), same)}")
         for line in [*shown, f"and {more} more"] if more else shown:
             say(f"  {line}")
         told.update(shown)
-        counts["differ" if findings.differences else "as committed"] += 1
-    say(f"{counts['as committed']} stages as committed, {counts['differ']} differ")
+        counts["differ" if findings.differences else same] += 1
+    say(f"{counts[same]} stages {same}, {counts['differ']} differ")
     return not told
 
 
-def _expected_lock(layout: Layout, stages: Sequence[tuple[str, str]]) -> tuple[dict[str, Locked], str]:
-    """The committed dvc.lock, else the one of the folder; and which it is."""
+def _expected_lock(layout: Layout, stages: Sequence[tuple[str, str]]) -> tuple[dict[str, Locked], str, str]:
+    """The committed dvc.lock, else the one of the folder; which it is, and how to call what is as it says."""
     try:
         commit = ask_git(layout.root, "rev-parse", "--short", "HEAD").decode().strip()
         content = ask_git(layout.root, "show", "HEAD:./dvc.lock")
     except GitError:
-        return read_lock(layout.root / "dvc.lock", stages), "the dvc.lock of this folder; git has none"
+        lock = read_lock(layout.root / "dvc.lock", stages)
+        return lock, "the dvc.lock of this folder; git has none", "as dvc.lock says"
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "dvc.lock"
         path.write_bytes(content)
-        return read_lock(path, stages), f"the dvc.lock of commit {commit}"
+        return read_lock(path, stages), f"the dvc.lock of commit {commit}", "as committed"
 
 
-def _summary(findings: Findings, told: int) -> str:
+def _summary(findings: Findings, told: int, same: str) -> str:
     kinds = {"input": len(findings.inputs), "output": len(findings.outputs), "metric": len(findings.metrics)}
     counts = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items() if count]
-    parts = [f"differs: {', '.join(counts)}" if counts else "as committed"]
+    parts = [f"differs: {', '.join(counts)}" if counts else same]
     if told:
         parts.append(f"{told} of them told above")
     if findings.compared:

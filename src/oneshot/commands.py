@@ -146,12 +146,13 @@ def sync() -> None:
 
 
 @main.command()
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
 @click.option("--markdown", is_flag=True, help="As the README has them.")
-def show(markdown: bool) -> None:
-    """Print the comparison tables of all studies."""
+def show(studies: tuple[str, ...], markdown: bool) -> None:
+    """Print the comparison tables of all studies, or of these."""
     from pipeline.show import run
 
-    run(markdown)
+    run(markdown, studies, _say)
 
 
 @main.command()
