@@ -25,7 +25,7 @@ def cores() -> int:
 
 def native_precisions() -> list[str]:
     """What the processor multiplies natively, the fastest first: emulated, one product takes a minute."""
-    return sorted({Machine.resolve("cpu", "auto", 1).precision, "fp32"})
+    return list(dict.fromkeys((Machine.resolve("cpu", "auto", 1).precision, "fp32")))
 
 
 def make_product(precision: str, threads: int) -> Work:

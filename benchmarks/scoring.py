@@ -35,7 +35,7 @@ class Scorer:
     @classmethod
     def prepare(cls, settings: Settings, evaluate: Evaluate, images: int) -> "Scorer":
         """images: of validation."""
-        machine = Machine.resolve("auto", "auto", settings.threads)
+        machine = Machine.resolve("cpu", "auto", settings.threads)
         machine.claim()
         training, validation = (part.to(machine.device) for part in settings.examples())
         return cls(training, validation.take(slice(images)), evaluate, machine)

@@ -8,11 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.counted import SECONDS_FILE
-from benchmarks.measure import Ratio, Side, Work, alternate
+from benchmarks.measure import Measured, Ratio, Side, Work, alternate
 from benchmarks.project import finish, make_project, start
 from benchmarks.settings import STUDY, Settings
 from benchmarks.table import Row
-from oneshot.params import load_params
 from pipeline.layout import Layout
 
 STAGE = """
@@ -27,55 +26,58 @@ script()
 """The command, whose tracking counts."""
 
 
-def make_stage(root: Path, folder: Path, stage: str, tracking: str) -> Work:
+ARMS = {"train_supernet": "supernet", "train_standalones": "standalone"}
+
+
+def make_stage(settings: Settings, folder: Path, stage: str, tracking: str) -> Work:
     """The work gives the seconds of the stage's training and scoring, and those of a core that tracking took."""
+    paths = Layout(folder, folder).study(STUDY)
+    file, together = paths.supernet_timing, 1
+    if stage == "train_standalones":
+        file, together = paths.standalone_timing, settings.params.compute.workers
 
     def run() -> tuple[float, float]:
         shutil.rmtree(folder / ".work", ignore_errors=True)
         counted = folder / "tracking-seconds"
         counted.unlink(missing_ok=True)
-        own = {"PYTHONPATH": str(root), "ONESHOT_TRACKING": tracking, SECONDS_FILE: str(counted)}
+        own = {"PYTHONPATH": str(settings.root), "ONESHOT_TRACKING": tracking, SECONDS_FILE: str(counted)}
         finish(start(folder, [sys.executable, "-c", STAGE, stage, STUDY], **own))
-        return _trained_seconds(folder, stage), float(counted.read_text()) if tracking == "on" else 0.0
+        timing = json.loads(file.read_text())
+        trained = float(timing["train_seconds"] + timing["evaluation_seconds"]) / together
+        return trained, float(counted.read_text()) if tracking == "on" else 0.0
 
     return run
 
 
-def _trained_seconds(folder: Path, stage: str) -> float:
-    """Standalones are trained so many at a time."""
-    paths, workers = Layout(folder, folder).study(STUDY), load_params(folder / "params.yaml").compute.workers
-    file, together = {
-        "train_supernet": (paths.supernet_timing, 1),
-        "train_standalones": (paths.standalone_timing, workers),
-    }[stage]
-    timing = json.loads(file.read_text())
-    return float(timing["train_seconds"] + timing["evaluation_seconds"]) / together
-
-
 def tracking_rows(settings: Settings) -> list[Row]:
-    """The first round makes MLflow's database, once for a repository: it has a row of its own, and is in no other."""
-    epochs = {arm: settings.amount(getattr(settings.study(STUDY), arm).epochs, 1) for arm in ("supernet", "standalone")}
+    """Of both training stages. The very first round makes MLflow's database, once for a repository, and has a row of
+    its own."""
+    study = settings.study(STUDY)
+    epochs = {arm: settings.amount(getattr(study, arm).epochs, 1) for arm in ARMS.values()}
+    rows = list[Row]()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "project"
         make_project(settings, folder, STUDY, {f"studies.{STUDY}.{arm}.epochs": count for arm, count in epochs.items()})
-        return [
-            row
-            for stage, count in zip(("train_supernet", "train_standalones"), epochs.values(), strict=True)
-            for row in _rows(settings, folder, stage, count)
-        ]
+        for stage, arm in ARMS.items():
+            work = f"`{stage}@{STUDY}` of {epochs[arm]} epoch{'s' * (epochs[arm] > 1)}: telling MLflow"
+            sides = [Side(way, make_stage, (settings, folder, stage, way)) for way in ("on", "off")]
+            measured = alternate(sides, settings.amount(4, 2), warmups=0)
+            if not rows:
+                _, first = measured["on"].results[0]
+                made = f"{work}, after its import, in the repository's first stage, seconds of a core"
+                rows.append(Row(made, f"{first:.2f} s", "", first, " s"))
+            rows += _rows(work, measured["on"], measured["off"])
+    return rows
 
 
-def _rows(settings: Settings, folder: Path, stage: str, epochs: int) -> list[Row]:
-    sides = [Side(tracking, make_stage, (settings.root, folder, stage, tracking)) for tracking in ("on", "off")]
-    measured = alternate(sides, settings.amount(4, 2), warmups=0)
-    work = f"`{stage}@{STUDY}` of {epochs} epoch{'s' * (epochs > 1)}: telling MLflow"
-    (_, first_seconds), *results = measured["on"].results
+def _rows(work: str, on: Measured, off: Measured) -> list[Row]:
+    """Without the first round."""
+    results = on.results[1:]
     trained_seconds, tracking_seconds = (median(column) for column in zip(*results, strict=True))
     shares = [100 * tracking / trained for trained, tracking in results]
-    on, off = (measured[side].seconds[1:] for side in ("on", "off"))
-    ratio = Ratio.of(off, on)
+    whole, untracked = on.seconds[1:], off.seconds[1:]
+    ratio = Ratio.of(untracked, whole)
     low, high = (100 * (1 - bound) for bound in reversed(ratio.spread))
-    first = Row(f"{work}, the same in the repository's first stage", f"{first_seconds:.2f} s", "", first_seconds, " s")
     return [
         Row(
             f"{work}, after its import, seconds of a core",
@@ -86,11 +88,10 @@ def _rows(settings: Settings, folder: Path, stage: str, epochs: int) -> list[Row
             (min(shares), max(shares)),
             at_most=2,
         ),
-        *([first] if stage == "train_supernet" else []),
         Row(
             f"{work}, from the command's start to its end",
-            f"{median(on):.2f} s",
-            f"untracked: {median(off):.2f} s",
+            f"{median(whole):.2f} s",
+            f"untracked: {median(untracked):.2f} s",
             100 * (1 - ratio.value),
             "%",
             (low, high),

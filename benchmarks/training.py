@@ -82,11 +82,11 @@ def default_task(settings: Settings, batch_size: int | None = None, study: str =
     """batch_size: the recipe's own unless given."""
     recipe = settings.study(study).supernet
     recipe = recipe.model_copy(update={"batch_size": batch_size or recipe.batch_size})
-    return Task(settings, study, recipe, settings.amount(100, 18))  # each subnet of `depths` twice
+    return Task(settings, study, recipe, settings.amount(108, 18))  # each of nine subnets equally often
 
 
 def make_ours(task: Task, precision: str, threads: int) -> Work:
-    machine = Machine.resolve("auto", precision, threads)
+    machine = Machine.resolve("cpu", precision, threads)
     machine.claim()
     training = task.settings.examples()[0].to(machine.device)
     choose = task.choose()

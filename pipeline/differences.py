@@ -5,9 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.dvcfile import CODE
-from pipeline.layout import Layout
-from pipeline.lockfile import Locked, content_md5
+from pipeline.lockfile import Locked
 
 NOTHING = "nothing"
 
@@ -25,13 +23,6 @@ class Difference:
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.found)
         )
         return f"{self.name}: expected {expected}, found {found}"
-
-
-def changed_inputs(layout: Layout, document: Mapping[str, Any], locked: Locked) -> list[str]:
-    """Code and params of a stage that are no longer what dvc.lock says. Whether files are damaged, `oneshot verify`
-    says; `document`: params.yaml."""
-    code = [path for path, md5 in locked.deps.items() if path.endswith(CODE) and content_md5(layout.root / path) != md5]
-    return code + [change.name for change in changed_params(document, locked)]
 
 
 def changed_params(document: Mapping[str, Any], locked: Locked) -> list[Difference]:

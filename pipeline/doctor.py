@@ -14,22 +14,21 @@ from typing import Any
 from oneshot.catalog import CATALOG, check_content
 from oneshot.checkpoint import sha256
 from oneshot.database import database_faults
-from oneshot.documents import load_document
 from oneshot.errors import OneshotError, quoted_key
 from oneshot.git import GitError, ask_git
 from oneshot.jobs import WEIGHTS
 from oneshot.params import Params, load_params
 from oneshot.tables import read_json
 from oneshot.tracking import SERVER, newest_schema
-from pipeline.differences import changed_inputs
 from pipeline.installation import code_faults, package_faults, some, tool_faults
 from pipeline.layout import Layout, address
 from pipeline.lockfile import built_stages, is_kept_in_cache, read_lock
+from pipeline.staleness import stale_stages
 
 MEGABYTE = 1 << 20
 FREE_MEGABYTES = 1024
-# Of what a timing file says of its machine, what results depend on: other seconds are no fault.
 PINNED = ("torch", "numpy", "scipy")
+# Of what a timing file says of its machine, what results depend on: other seconds are no fault.
 SETTINGS = ("device", "precision", *PINNED)
 
 
@@ -147,7 +146,7 @@ def _machine(layout: Layout, params: Params) -> Iterator[str]:
 
 
 def _other_machines(layout: Layout, params: Params, here: Mapping[str, Any]) -> Iterator[str]:
-    made: dict[str, list[str]] = defaultdict(list)
+    made: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
     for paths in map(layout.study, params.run):
         for file in filter(Path.exists, (paths.supernet_timing, paths.standalone_timing, paths.timing)):
             try:
@@ -156,17 +155,16 @@ def _other_machines(layout: Layout, params: Params, here: Mapping[str, Any]) -> 
             except OneshotError as error:
                 yield str(error)
     for others, files in made.items():
+        made_with = ", ".join(f"{key} {there}, not {here[key]}" for key, there in others)
         rule = "these change the bytes of results"
-        # Of packages; a processor is as it is.
-        pinned = "run `make env`, or " if any(key in others for key in PINNED) else "run "
-        mend = f"{pinned}`dvc repro -f` to have results of this machine"
-        yield f"{some(files)}: made with {others}; {rule}; {mend}"
+        # Device and precision are what the machine has.
+        mend = "run `make env`, or " if any(key in PINNED for key, _ in others) else "run "
+        yield f"{some(files)}: made with {made_with}; {rule}; {mend}`dvc repro -f` to have results of this machine"
 
 
-def _other_settings(file: Path, here: Mapping[str, Any]) -> str:
+def _other_settings(file: Path, here: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     recorded = read_json(file)
-    pairs = ((key, recorded.get(key), here[key]) for key in SETTINGS)
-    return ", ".join(f"{key} {there}, not {here}" for key, there, here in pairs if there != here)
+    return tuple((key, str(recorded.get(key))) for key in SETTINGS if recorded.get(key) != here[key])
 
 
 def _leftovers(layout: Layout, params: Params) -> Iterator[str]:
@@ -181,7 +179,7 @@ def _leftovers(layout: Layout, params: Params) -> Iterator[str]:
 
 def _lock(layout: Layout, params: Params) -> Iterator[str]:
     stages = built_stages(params)
-    lock, document = read_lock(layout.root / "dvc.lock", stages), load_document(layout.params)
+    lock = read_lock(layout.root / "dvc.lock", stages)
     names = [address(stage, key) for stage, key in stages]
     if never := [name for name in names if name not in lock]:
         yield f"dvc.lock: has no {some(never)}; results are of all stages of params.yaml; run `dvc repro`"
@@ -189,13 +187,8 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
     if gone := [path for path in outs if not path.exists() and not is_kept_in_cache(layout, path)]:
         missing = some([path.relative_to(layout.root).as_posix() for path in gone])
         yield f"{missing}: not there; dvc.lock names it; run `dvc repro`, or restore it from git"
-    changes = {
-        name: changed for name in names if name in lock and (changed := changed_inputs(layout, document, lock[name]))
-    }
-    if changes:
-        name, changed = next(iter(changes.items()))
-        stale = "1 stage is stale, " if len(changes) == 1 else f"{len(changes)} stages are stale, the first "
-        yield (
-            f"dvc.lock: {stale}{name}: {changed[0]} has changed; results must belong to the code and params; "
-            "run `dvc repro`"
-        )
+    if stale := stale_stages(layout, params, lock):
+        name, changed = next(iter(stale.items()))
+        count = "1 stage is stale, " if len(stale) == 1 else f"{len(stale)} stages are stale, the first "
+        rule = "results must belong to the code and params"
+        yield f"dvc.lock: {count}{name}: {changed} has changed; {rule}; run `dvc repro`"

@@ -1,20 +1,21 @@
-"""Command show: the comparison tables of the studies that `run` names, for the terminal or as Markdown."""
+"""Command show: the comparison tables of the studies that `run` names, for the terminal or as Markdown; and what is
+wrong with them: stale, or of networks that learned nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError, quoted_key
-from oneshot.params import CLASSES, load_params
+from oneshot.params import CLASSES, Params, load_params
 from oneshot.tables import of_one_run, read_csv, read_json
-from pipeline.differences import changed_inputs
 from pipeline.installation import some
-from pipeline.layout import Layout, StudyLayout
-from pipeline.lockfile import STUDY_STAGES, read_lock
+from pipeline.layout import Layout, StudyLayout, address
+from pipeline.lockfile import STUDY_STAGES, built_stages, read_lock
+from pipeline.staleness import stale_stages
 
 COLUMNS = (
     "architecture",
@@ -26,20 +27,21 @@ COLUMNS = (
     "tier",
     "gap, points",
 )
-ARMS = {"one-shot": "oneshot_test_accuracy", "standalone": "standalone_test_accuracy"}
-POOR = 2 / CLASSES
-"""An accuracy that says a network learned nothing: twice a guess's."""
+ACCURACIES = {"one-shot": "oneshot_test_accuracy", "standalone": "standalone_test_accuracy"}
+UNLEARNED = 2 / CLASSES
+"""An accuracy below this, twice a guess's, says that a network learned nothing."""
 
 
 def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None:
-    """only: studies; all of `run` if there is none. `say` hears what a reader of the tables should know of them."""
-    layout = Layout.find()
-    studies, console = load_params(layout.params).run, Console()
+    """only: studies; all of `run` if there is none. `say` hears at the end what a reader should know of them."""
+    layout, console = Layout.find(), Console()
+    params = load_params(layout.params)
     for name in only:
-        if name not in studies:
+        if name not in params.run:
             rule = "not a study of `run` in params.yaml"
-            raise OneshotError(f"show: {quoted_key(name)}: {rule}; name one of {', '.join(sorted(studies))}", USAGE)
-    for study in only or studies:
+            raise OneshotError(f"show: {quoted_key(name)}: {rule}; name one of {', '.join(params.run)}", USAGE)
+    studies, notes = list(dict.fromkeys(only or params.run)), list[str]()
+    for study in studies:
         paths = layout.study(study)
         with of_one_run(f"compare@{study}"):
             # Not what params.yaml says now, which may be edited.
@@ -49,8 +51,9 @@ def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None
             else:
                 console.print(_table(f"{study} on {dataset}", paths))
                 console.print(summary(paths), highlight=False, markup=False)
-            for line in (*_stale(layout, study), *_unlearned(study, paths)):
-                say(line)
+            notes += _unlearned(study, paths)
+    for note in (*_stale(layout, params, studies), *notes):
+        say(note)
 
 
 def markdown_table(paths: StudyLayout) -> str:
@@ -70,32 +73,28 @@ def summary(paths: StudyLayout) -> str:
     )
 
 
-def _stale(layout: Layout, study: str) -> list[str]:
+def _stale(layout: Layout, params: Params, studies: Iterable[str]) -> Iterator[str]:
     """Nothing where there is no dvc.lock that can be read: that `oneshot doctor` tells."""
-    stages, document = [(stage, study) for stage in STUDY_STAGES], load_document(layout.params)
-    try:
-        lock = read_lock(layout.root / "dvc.lock", stages)
-    except OneshotError:
-        return []
-    changes = ((name, changed_inputs(layout, document, locked)) for name, locked in lock.items())
-    stale = next(((name, changed) for name, changed in changes if changed), None)
-    if stale is None:
-        return []
-    return [
-        f"{study}: {stale[0]} is stale: {stale[1][0]} has changed; the table is of what was before; run `dvc repro`"
-    ]
+    with suppress(OneshotError):
+        stale = stale_stages(layout, params, read_lock(layout.root / "dvc.lock", built_stages(params)))
+        for study in studies:
+            for name in (address(stage, study) for stage in STUDY_STAGES):
+                if name in stale:
+                    yield f"{name} is stale: {stale[name]} has changed; its table is of before; run `dvc repro`"
+                    break
 
 
 def _unlearned(study: str, paths: StudyLayout) -> list[str]:
-    rows, lines = read_csv(paths.comparison_table), list[str]()
-    for arm, key in ARMS.items():
-        if poor := [row["architecture"] for row in rows if float(row[key]) < POOR]:
-            lines.append(
-                f"{study}: {arm}: {len(poor)} of {len(rows)} networks answer less than {POOR:.0%} of the test images "
-                f"right, where a guess has {1 / CLASSES:.0%}: {some(poor)}; ranks of guesses mean nothing; "
+    """By accuracies that are means over seeds."""
+    rows, notes = read_csv(paths.comparison_table), list[str]()
+    for arm, key in ACCURACIES.items():
+        if names := [row["architecture"] for row in rows if float(row[key]) < UNLEARNED]:
+            notes.append(
+                f"{study}: {arm}: {len(names)} of {len(rows)} architectures have less than {UNLEARNED:.0%} of the test "
+                f"images right, where a guess has {1 / CLASSES:.0%}: {some(names)}; ranks of guesses mean nothing; "
                 "train longer, or with another learning rate"
             )
-    return lines
+    return notes
 
 
 def _table(title: str, paths: StudyLayout) -> Table:

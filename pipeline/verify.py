@@ -63,7 +63,7 @@ def run(say: Callable[[str], None]) -> bool:
     for stage, key in stages:
         name = address(stage, key)
         if name not in expected:
-            say(f"{name}: not in it; nothing to hold it against; run `dvc repro` and commit")
+            say(f"{name}: not in it; nothing to hold it against; run `dvc repro`, and commit where there is git")
             continue
         findings = verifier.verify(stage, key, expected[name])
         new = [line for line in map(str, findings.differences) if line not in told]

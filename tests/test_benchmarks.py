@@ -4,7 +4,9 @@ import pytest
 import torch
 from project import ROOT
 
+from benchmarks.machine import native_precisions
 from benchmarks.usual import NETWORKS, Images, load
+from oneshot import machine
 from oneshot.params import load_params
 from oneshot.space import architecture_id
 from oneshot.supernet import SuperNet
@@ -47,3 +49,10 @@ def test_images_of_the_usual_recipe_are_ours(examples, training):
     assert torch.allclose(torch.stack([image for image, _ in seen]), examples.pixels(), atol=1e-5)
     batches = load(examples, batch_size=7, workers=0, training=training)
     assert sum(len(labels) for _, labels in batches) == (21 if training else 24)
+
+
+@pytest.mark.parametrize(("native", "measured"), [(True, ["bf16", "fp32"]), (False, ["fp32"])])
+def test_only_what_the_processor_has_natively_is_measured(native, measured, monkeypatch):
+    monkeypatch.setattr(machine, "_has_native_bf16", lambda device: native)
+
+    assert native_precisions() == measured

@@ -242,6 +242,32 @@ def test_results_of_other_versions(folder: Path) -> None:
     fault = the_fault()
 
     assert fault.startswith(f"{TIMINGS[0]}, {TIMINGS[1]}: made with torch 1.0, not {described['torch']}; ")
+    assert "run `make env`, or `dvc repro -f`" in fault
+
+
+def test_results_of_another_precision_are_not_mended_by_packages(folder: Path) -> None:
+    described = json.loads((folder / TIMINGS[0]).read_text())
+    write(folder / TIMINGS[0], json.dumps(described | {"precision": "fp64"}))
+    fault = the_fault()
+
+    assert f"precision fp64, not {described['precision']}" in fault and "make env" not in fault
+
+
+def test_results_of_another_dataset(folder: Path) -> None:
+    document = load_document(folder / "params.yaml")
+    document["datasets"]["fashion_mnist"] = document["datasets"].pop("mnist")
+    write_document(folder / "params.yaml", document | {"run": {"depths": "fashion_mnist"}})
+    _, lines = examine()
+
+    assert [line for line in lines if "the first train_supernet@depths: params.yaml: run.depths has changed" in line]
+
+
+def test_results_of_others_that_were_made_anew(folder: Path) -> None:
+    lock = load_document(folder / "dvc.lock")
+    lock["stages"]["train_supernet@depths"]["outs"][0]["md5"] = "0" * 32
+    write_document(folder / "dvc.lock", lock)
+
+    assert "the first evaluate_subnets@depths: results/depths/supernet/weights has changed" in the_fault()
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "3"])

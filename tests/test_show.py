@@ -1,5 +1,6 @@
 """`oneshot show` prints the tables of the studies it is asked for, and says what their reader should know."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from project import ROOT, Project, make_bare_project
 from oneshot.commands import main
 from oneshot.errors import USAGE
 from oneshot.tables import read_csv, write_csv
-from pipeline.layout import Layout
+from pipeline.layout import Layout, StudyLayout
+from pipeline.show import ACCURACIES
 
 STUDIES = ["kernels-sum", "depths"]
 
@@ -44,27 +46,39 @@ def test_a_study_that_run_does_not_name_is_one_line(folder: Path) -> None:
     )
 
 
-def test_a_table_whose_inputs_have_changed_is_told_to_be_stale(folder: Path) -> None:
-    """Nothing is said of the other study, nor before the edit."""
-    before = show().stderr
-    Project(folder).edit("studies.depths.supernet.epochs", 99)
-    said = [line for line in show().stderr.splitlines() if line not in before.splitlines()]
+@pytest.fixture
+def results(committed_project: Path) -> StudyLayout:
+    """Of depths alone, with a dvc.lock that they are as."""
+    committed, own = Layout(ROOT, ROOT), Layout(committed_project, committed_project)
+    shutil.copy(committed.manifest("depths"), own.manifest("depths"))
+    for name in ("comparison.csv", "comparison.json"):
+        shutil.copy(committed.study("depths").folder / name, own.study("depths").folder / name)
+    return own.study("depths")
 
-    assert len(said) == 1
-    assert said[0].startswith("depths: train_supernet@depths is stale: params.yaml: studies.depths.supernet.epochs has")
+
+def test_nothing_is_said_of_tables_that_are_as_they_should_be(results: StudyLayout) -> None:
+    assert not show().stderr
 
 
-def test_networks_that_learned_nothing_are_told(folder: Path) -> None:
-    (folder / "results").unlink()
-    committed, own = (Layout(root, root).study("depths") for root in (ROOT, folder))
-    own.folder.mkdir(parents=True)
-    own.comparison.write_bytes(committed.comparison.read_bytes())
-    rows = read_csv(committed.comparison_table)
-    poor = [row | {"oneshot_test_accuracy": "0.1135"} if number < 4 else row for number, row in enumerate(rows)]
-    for written, told in (
-        (rows, ""),
-        (poor, "one-shot: 4 of 9 networks answer less than 20% of the test images right"),
-    ):
-        write_csv(own.comparison_table, list(rows[0]), written)
-        said = [line for line in show("depths").stderr.splitlines() if "test images" in line]
-        assert (told in said[0] and "1-1, 1-2, 1-3 and 1 more" in said[0]) if told else not said
+def test_a_table_whose_inputs_have_changed_is_told_to_be_stale(results: StudyLayout, committed_project: Path) -> None:
+    Project(committed_project).edit("studies.depths.supernet.epochs", 99)
+    (line,) = show().stderr.splitlines()
+
+    assert line.startswith("train_supernet@depths is stale: params.yaml: studies.depths.supernet.epochs has changed;")
+
+
+def test_tables_are_shown_where_there_is_no_lock(results: StudyLayout, committed_project: Path) -> None:
+    (committed_project / "dvc.lock").unlink()
+
+    assert (show().exit_code, show().stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arm", ACCURACIES)
+def test_networks_that_learned_nothing_are_told(arm: str, results: StudyLayout) -> None:
+    rows = read_csv(results.comparison_table)
+    poor = [row | {ACCURACIES[arm]: "0.1135"} if number < 4 else row for number, row in enumerate(rows)]
+    write_csv(results.comparison_table, list(rows[0]), poor)
+    (line,) = show().stderr.splitlines()
+
+    assert line.startswith(f"depths: {arm}: 4 of 9 architectures have less than 20% of the test images right")
+    assert "1-1, 1-2, 1-3 and 1 more" in line

@@ -225,7 +225,8 @@ def test_a_real_run_is_as_its_lock_says(finished_project: Project) -> None:
     outcome = finished_project.run("oneshot", "verify")
 
     assert outcome.code == 0, outcome.output
-    assert outcome.output.splitlines()[-1].startswith("10 stages as dvc.lock says")
+    assert outcome.output.splitlines()[-1] == "10 stages as dvc.lock says, 0 differ"
+    assert "as committed" not in outcome.output
 
 
 def test_a_flipped_byte_that_dvc_believes_is_found(finished_project: Project, tmp_path: Path) -> None:
