@@ -51,10 +51,10 @@ number of subnets is measured in one process, and its ratios are of medians.
 - `dvc repro -f` runs once alone and once beside a process that never rests, each in a fresh clone, download included.
 - Subnets are scored as a tree: a node is a layer behind the same layers, shared by several subnets and computed once.
   The rows by number of subnets have few channels, and say what a node costs beside what it costs with 9.
-- A step of an epoch is the mean of 108 that the sampler draws, each subnet equally often, without an evaluation pass. A study's training
-  alone is the seconds of its supernet and of its standalones, these divided by the workers that train side by side.
-  With scoring it is timed from where either side has its modules and images in memory; the row of a start, which is a
-  supernet's, says about what comes before.
+- A step of an epoch is the mean of 108 that the sampler draws, each subnet equally often, without an evaluation pass.
+  A study's training alone is the seconds of its supernet and of its standalones, these divided by the workers that
+  train side by side. With scoring it is timed from where either side has its modules and images in memory; the row of
+  a start, which is a supernet's, says about what comes before.
 - Memory is the proportional set size of all processes of a stage, looked at every 0.2 seconds, in runs of one epoch.
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from oneshot.documents import load_document, write_document
 from oneshot.errors import USAGE, OneshotError
-from oneshot.params import load_params
+from oneshot.params import check_known, load_params
 from pipeline.layout import Layout
 
 PROJECT_FILES = (
@@ -44,8 +44,7 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
 
 def _small_params(source: Layout, studies: Sequence[str], batch_size: int) -> dict[str, Any]:
     known = load_params(source.params).studies
-    if unknown := [study for study in studies if study not in known]:
-        raise OneshotError(f"{unknown[0]}: not in `studies` of params.yaml; known: {', '.join(known)}; use them", USAGE)
+    check_known(studies, "studies", known)
     params = load_document(source.params)
     data = source.dataset("mnist")
     folder = str(data) if data.is_dir() else None

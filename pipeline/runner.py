@@ -10,7 +10,7 @@ from typing import Any
 from oneshot.background import Background
 from oneshot.errors import USAGE, OneshotError
 from oneshot.jobs import Finished, Job, Listener, prepare_processes
-from oneshot.params import Params, load_params
+from oneshot.params import Params, check_known, load_params
 from oneshot.progress import ProgressListener
 from oneshot.tracking import PATIENCE
 from oneshot.writer import sole_writer
@@ -139,7 +139,4 @@ def _check_key(name: str, key: str, params: Params) -> None:
     if name == "report":  # one for all studies
         return
     section, known = ("datasets", params.datasets) if name == "download" else ("run", params.run)
-    if key not in known:
-        raise OneshotError(
-            f"{key}: not in `{section}` of params.yaml; known: {', '.join(known)}; use one of them", USAGE
-        )
+    check_known([key], section, known)

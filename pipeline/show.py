@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oneshot.errors import USAGE, OneshotError, quoted_key
-from oneshot.params import CLASSES, Params, load_params
+from oneshot.errors import OneshotError
+from oneshot.params import CLASSES, Params, check_known, load_params
 from oneshot.tables import of_one_run, read_csv, read_json
 from pipeline.installation import some
 from pipeline.layout import Layout, StudyLayout, address
@@ -36,10 +36,7 @@ def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None
     """only: studies; all of `run` if there is none. `say` hears at the end what a reader should know of them."""
     layout, console = Layout.find(), Console()
     params = load_params(layout.params)
-    for name in only:
-        if name not in params.run:
-            rule = "not a study of `run` in params.yaml"
-            raise OneshotError(f"show: {quoted_key(name)}: {rule}; name one of {', '.join(params.run)}", USAGE)
+    check_known(only, "run", params.run)
     studies, notes = list(dict.fromkeys(only or params.run)), list[str]()
     for study in studies:
         paths = layout.study(study)

@@ -491,7 +491,7 @@ def test_dvc_stage_of_an_unknown_study_is_refused(refused, monkeypatch):
 
     (line,) = refused("compare")
 
-    assert line.startswith("error: widths; reboot: not in `run` of params.yaml; ")
+    assert line.startswith('error: "widths; reboot": not in `run` of params.yaml; ')
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,7 @@ def test_a_study_that_run_does_not_name_is_one_line(folder: Path) -> None:
     result = show("depths", "shapes")
 
     assert result.exit_code == USAGE and not result.stdout
-    assert (
-        result.stderr == "error: show: shapes: not a study of `run` in params.yaml; name one of depths, kernels-sum\n"
-    )
+    assert result.stderr == "error: shapes: not in `run` of params.yaml; known: depths, kernels-sum; use one of them\n"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ Anything doubtful (unknown keys, wrong types, numbers out of bounds, layers that
 per fault, before any work starts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from oneshot.blocks import AnyLayer, ClassifierLayer, LayerError
 from oneshot.catalog import CATALOG
 from oneshot.documents import load_document
-from oneshot.errors import USAGE, OneshotError
+from oneshot.errors import USAGE, OneshotError, quoted_key
 from oneshot.faults import DATASET_NAME, FOLDER, STUDY_NAME, closest, explain, misfit
 from oneshot.schema import Section, as_tuple
 from oneshot.space import SearchSpace
@@ -244,3 +244,11 @@ class ParamsError(OneshotError):
     def __init__(self, faults: list[str]):
         super().__init__(faults[0], USAGE)
         self.faults = faults
+
+
+def check_known(names: Iterable[str], section: str, known: Collection[str]) -> None:
+    """Raises OneshotError (exit 2) for the first name that this section of params.yaml does not have."""
+    for name in names:
+        if name not in known:
+            there = f"known: {', '.join(known)}; use one of them"
+            raise OneshotError(f"{quoted_key(name)}: not in `{section}` of params.yaml; {there}", USAGE)
