@@ -50,7 +50,7 @@ lint: env ## format, lint and types
 	ruff check
 	mypy
 
-bench: env ## speed against what people do today: all of it into docs/benchmarks.md; QUICK=1 in 3 minutes, or PARTS="step epoch", into no file
+bench: env ## speed against what people do today: all of it into docs/benchmarks.md; QUICK=1 the main parts in 3 minutes, or PARTS="step epoch", into no file
 	dvc repro --quiet download@mnist
 	python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS)
 

@@ -41,7 +41,9 @@ def run(say: Callable[[str], None]) -> bool:
         healthy = False
     if layout.store.is_dir():
         jobs, size = len(list(layout.store.glob(f"*/{WEIGHTS}"))), _megabytes(layout.store)
-        say(f".work/: {jobs} finished jobs, {size} MB, used again when needed; `oneshot clean` empties it")
+        begun = len({file.parent for file in layout.store.glob("checkpoints/*/*/*")})
+        kinds = f"{jobs} finished and {begun} unfinished jobs"
+        say(f".work/: {kinds}, {size} MB, used again when needed; `oneshot clean` empties it")
     if healthy:
         say("nothing is wrong")
     return healthy
@@ -134,6 +136,12 @@ def _damage(file: Path) -> Iterable[str]:
 
 
 def _machine(layout: Layout, params: Params) -> Iterator[str]:
+    yield from emulation(params)
+    yield from _other_machines(layout, params)
+
+
+def emulation(params: Params) -> Iterator[str]:
+    """Of a precision that this machine does not have natively. Raises OneshotError (exit 2) for a device it lacks."""
     from oneshot.machine import Machine  # imports torch, which takes seconds
 
     compute = params.compute
@@ -142,10 +150,12 @@ def _machine(layout: Layout, params: Params) -> Iterator[str]:
     if machine.precision == "bf16" != native:
         rule = "emulated it is many times slower than fp32"
         yield f"params.yaml: compute.precision: bf16 is not native on this {machine.device}; {rule}; set auto or fp32"
-    yield from _other_machines(layout, params, machine.describe())
 
 
-def _other_machines(layout: Layout, params: Params, here: Mapping[str, Any]) -> Iterator[str]:
+def _other_machines(layout: Layout, params: Params) -> Iterator[str]:
+    from oneshot.machine import Machine
+
+    here = Machine.resolve(params.compute.device, params.compute.precision, 1).describe()
     made: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
     for paths in map(layout.study, params.run):
         for file in filter(Path.exists, (paths.supernet_timing, paths.standalone_timing, paths.timing)):
@@ -158,8 +168,8 @@ def _other_machines(layout: Layout, params: Params, here: Mapping[str, Any]) -> 
         made_with = ", ".join(f"{key} {there}, not {here[key]}" for key, there in others)
         rule = "these change the bytes of results"
         # Device and precision are what the machine has.
-        mend = "run `make env`, or " if any(key in PINNED for key, _ in others) else "run "
-        yield f"{some(files)}: made with {made_with}; {rule}; {mend}`dvc repro -f` to have results of this machine"
+        mend = "run `make env`" if any(key in PINNED for key, _ in others) else "keep them"
+        yield f"{some(files)}: made with {made_with}; {rule}; {mend}, or run `dvc repro -f` to have this machine's"
 
 
 def _other_settings(file: Path, here: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

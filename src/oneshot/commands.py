@@ -128,10 +128,11 @@ def check() -> None:
     from pipeline.layout import Layout
 
     params = load_params(Layout.find().params)
-    if params.compute.device != "auto":
-        from oneshot.machine import Machine  # imports torch, which takes seconds
+    if params.compute.device != "auto" or params.compute.precision == "bf16":
+        from pipeline.doctor import emulation  # imports torch, which takes seconds
 
-        Machine.resolve(params.compute.device, params.compute.precision, 1)
+        for line in emulation(params):
+            _say(f"warning: {line}")
     for study, dataset in params.run.items():
         space = params.studies[study].search_space()
         click.echo(f"{study}: {len(space.architectures)} architectures on {dataset}")
@@ -147,9 +148,9 @@ def sync() -> None:
 
 @main.command()
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
-@click.option("--markdown", is_flag=True, help="As the README has them.")
+@click.option("--markdown", is_flag=True, help="Print them as the README has them.")
 def show(studies: tuple[str, ...], markdown: bool) -> None:
-    """Print the comparison tables of all studies, or of these."""
+    """Print the tables of all studies, or of these."""
     from pipeline.show import run
 
     run(markdown, studies, _say)
@@ -157,7 +158,11 @@ def show(studies: tuple[str, ...], markdown: bool) -> None:
 
 @main.command()
 def verify() -> None:
-    """Tell whether the results are as committed. Hashes all that dvc.lock names; exit 1 if anything differs."""
+    """Tell whether the results are as committed.
+
+    Hashes all that dvc.lock names: the committed one, or, where there is no git, the one that is here. Exit 1 if
+    anything differs.
+    """
     from pipeline.verify import run
 
     sys.exit(0 if run(click.echo) else WRONG)
