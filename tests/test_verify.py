@@ -184,7 +184,7 @@ def test_a_stage_that_was_never_committed_is_said_to_be_so(folder: Path) -> None
     write_document(folder / "params.yaml", params | {"run": params["run"] | {"shapes": "mnist"}})
     code, stages, differences = verify()
 
-    assert stages["compare@shapes"] == "not in it; nothing to hold it against; run `dvc repro` and commit"
+    assert stages["compare@shapes"].startswith("not in it; nothing to hold it against; run `dvc repro`, and commit")
     assert differences == ["params.yaml: run.shapes: expected nothing, found mnist"]
     assert code == WRONG
 
