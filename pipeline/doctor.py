@@ -200,5 +200,5 @@ def _lock(layout: Layout, params: Params) -> Iterator[str]:
     if stale := stale_stages(layout, params, lock):
         name, changed = next(iter(stale.items()))
         count = "1 stage is stale, " if len(stale) == 1 else f"{len(stale)} stages are stale, the first "
-        rule = "results must belong to the code and params"
+        rule = "results must belong to code, params and data"
         yield f"dvc.lock: {count}{name}: {changed} has changed; {rule}; run `dvc repro`"
