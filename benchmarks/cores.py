@@ -63,14 +63,11 @@ def core_rows(settings: Settings) -> list[Row]:
     step = f"step of an epoch of `depths`, batch {task.recipe.batch_size}"
     by_parts, by_operations = f"{threads} threads, a part each", f"{threads} threads in every operation"
 
-    def milliseconds(side: Measured) -> float:
-        return 1000 * side.median / task.steps
-
     def row(
         work: str, mine: Measured, against: str, other: Measured, ratio: Ratio, at_most: float | None = None
     ) -> Row:
-        figures = [f"{milliseconds(side):.1f} ms" for side in (mine, other)]
-        return Row(work, figures[0], f"{against}: {figures[1]}", ratio.value, "", ratio.spread, at_most=at_most)
+        figure, rival = (task.per_step(side.median) for side in (mine, other))
+        return Row(work, figure, f"{against}: {rival}", ratio.value, "", ratio.spread, at_most=at_most)
 
     def beside(way: str, busy: Measured, alone: Measured, at_most: float | None = None) -> Row:
         ratio = Ratio.of(busy.seconds, alone.seconds)
@@ -84,8 +81,8 @@ def core_rows(settings: Settings) -> list[Row]:
         beside(by_operations, busy_operations, operations),
         Row(
             f"{threads} steps of an epoch of `depths`, batch {task.recipe.batch_size}, of trainings side by side",
-            f"{milliseconds(trainings):.1f} ms",
-            f"in turn, {by_parts}: {threads * milliseconds(parts):.1f} ms",
+            task.per_step(trainings.median),
+            f"in turn, {by_parts}: {task.per_step(threads * parts.median)}",
             together.value,
             spread=together.spread,
         ),

@@ -80,7 +80,7 @@ def _calls_row(settings: Settings) -> Row:
         for task in tasks
     ]
     few, full = alternate(sides, settings.amount(7, 2)).values()
-    few_figure, figure = (f"{1000 * side.median / tasks[0].steps:.1f} ms" for side in (few, full))
+    few_figure, figure = (task.per_step(side.median) for task, side in zip(tasks, (few, full), strict=True))
     work = f"step of an epoch of `{STUDY}`, {precision}, {settings.threads} processes with {sides[0].name}"
     return share_row(work, few_figure, f"{sides[1].name}: {figure}", Ratio.of(few.seconds, full.seconds))
 
@@ -99,22 +99,19 @@ def _rows(precision: str, network: str, task: Task, images: int) -> list[Row]:
     mine, usual, multiplied, unprofiled = alternate(sides, settings.amount(7, 1)).values()
     work = f"profile of a step of {network}, {precision}, {settings.threads} processes with {images} images each"
 
-    def figure(seconds: float) -> str:
-        return f"{1000 * seconds / task.steps:.1f} ms"
-
     def beside_recipe(what: str, seconds: Sequence[float]) -> Row:
-        against = f"{sides[1].name}: {figure(usual.median)} for {batch_size} images"
+        against = f"{sides[1].name}: {task.per_step(usual.median)} for {batch_size} images"
         ratio = Ratio.of(usual.seconds, seconds, settings.threads * images / batch_size)
-        return ratio_row(f"{work}, {what}", figure(median(seconds)), against, ratio)
+        return ratio_row(f"{work}, {what}", task.per_step(median(seconds)), against, ratio)
 
     convolutions = [result[CONVOLUTIONS] for result in mine.results]
     flops = settings.threads * part.flops(convolutions_alone=True)
     whole, spent = _spent(mine.results)
     return [
-        Row(work, figure(whole), ", ".join(f"{name} {figure(seconds)}" for name, seconds in spent), None),
+        Row(work, task.per_step(whole), ", ".join(f"{name} {task.per_step(seconds)}" for name, seconds in spent), None),
         share_row(
             f"{work}, were it its convolutions alone",
-            figure(median(convolutions)),
+            task.per_step(median(convolutions)),
             f"{product.name}: {FLOPS / multiplied.median / 1e9:.0f} GFLOP/s",
             Ratio.of(multiplied.seconds, convolutions, flops / FLOPS),
         ),

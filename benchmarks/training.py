@@ -56,6 +56,10 @@ class Task:
         sampler = build_sampler(self.recipe.sampler, self.space, seed=0)
         return lambda step: sampler(step)[0]
 
+    def per_step(self, seconds: float) -> str:
+        """The seconds of all steps, told as those of one."""
+        return f"{1000 * seconds / self.steps:.1f} ms"
+
     def flops(self, *, convolutions_alone: bool = False) -> int:
         """Of all steps. A backward pass takes twice the MACs of the forward pass, but that nothing asks for the
         gradient of the images."""
@@ -165,13 +169,12 @@ def _rows(
     products = {precision: product_side(precision, threads) for precision in precisions}
     measured = alternate([*ours.values(), *usual_recipe, *products.values()], task.settings.amount(7, 2))
     (usual_name, against), rows = faster(usual_recipe, measured), list[Row]()
-    recipe = f"{usual_name}: {1000 * against.median / task.steps:.1f} ms"
+    recipe = f"{usual_name}: {task.per_step(against.median)}"
     for precision, side in ours.items():
         mine, product = measured[side.name], measured[products[precision].name]
         name = f"{work}, {precision}, {threads} thread{'s' * (threads > 1)}"
-        figure = f"{1000 * mine.median / task.steps:.1f} ms"
         floor = None if rows else speed_floor
-        rows.append(ratio_row(name, figure, recipe, Ratio.of(against.seconds, mine.seconds), floor))
+        rows.append(ratio_row(name, task.per_step(mine.median), recipe, Ratio.of(against.seconds, mine.seconds), floor))
         rate = f"{task.flops() / mine.median / 1e9:.0f} GFLOP/s"
         rival = f"{products[precision].name}: {FLOPS / product.median / 1e9:.0f} GFLOP/s"
         products_needed = task.flops() / FLOPS
@@ -179,6 +182,6 @@ def _rows(
         rows.append(share_row(name, rate, rival, share, rate_floors.get(precision)))
         if floor:
             at_best = Ratio.of(against.seconds, product.seconds, 1 / products_needed)
-            best = f"{1000 * products_needed * product.median / task.steps:.1f} ms"
+            best = task.per_step(products_needed * product.median)
             rows.append(ratio_row(f"{name}, if it were all product", best, recipe, at_best))
     return rows

@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from oneshot.documents import load_document, write_document
+from ruamel.yaml import YAML
+
 from oneshot.errors import USAGE, OneshotError
 from oneshot.params import check_known, load_params
 from pipeline.layout import Layout
@@ -28,7 +28,7 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
     """A small project of the named studies, without git. Raises OneshotError (exit 2) if the folder is in use."""
     if destination.exists() and any(destination.iterdir()):
         raise OneshotError(f"{destination}: not empty; a demo starts from nothing; remove it or name another", USAGE)
-    params = _small_params(source, studies, batch_size)
+    check_known(studies, "studies", load_params(source.params).studies)
     for name in PROJECT_FILES:
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,18 +39,19 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
     (destination / ".dvc" / "config").write_text(
         "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
     )
-    write_document(destination / "params.yaml", params)
+    _write_small_params(source, destination / "params.yaml", studies, batch_size)
 
 
-def _small_params(source: Layout, studies: Sequence[str], batch_size: int) -> dict[str, Any]:
-    known = load_params(source.params).studies
-    check_known(studies, "studies", known)
-    params = load_document(source.params)
+def _write_small_params(source: Layout, target: Path, studies: Sequence[str], batch_size: int) -> None:
+    """Those of the project with its comments, of all studies; `run` names the chosen ones."""
+    yaml = YAML()  # as it is written, comments and all
+    yaml.width = 1000  # wraps no line
+    params = yaml.load(source.params)
     data = source.dataset("mnist")
     folder = str(data) if data.is_dir() else None
-    params["datasets"] = {"mnist": {"folder": folder, "validation_size": VALIDATION_SIZE, "split_seed": 0}}
     params["run"] = dict.fromkeys(studies, "mnist")
-    params["studies"] = {study: params["studies"][study] for study in studies}
+    params["datasets"] = {"mnist": {"folder": folder, "validation_size": VALIDATION_SIZE, "split_seed": 0}}
+    params.yaml_set_comment_before_after_key("datasets", before="\n")  # the empty line went with a study of `run`
     params["compute"]["supernet_threads"] = 1  # small steps are faster on one thread
     for study in params["studies"].values():
         for arm, epochs in EPOCHS.items():
@@ -58,4 +59,4 @@ def _small_params(source: Layout, studies: Sequence[str], batch_size: int) -> di
         study["training_size"] = TRAINING_SIZE
         study["evaluate"]["calibration_images"] = 500
         study["compare"]["bootstrap_samples"] = 200
-    return params
+    yaml.dump(params, target)

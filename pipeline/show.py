@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oneshot.errors import OneshotError
-from oneshot.params import CLASSES, Params, check_known, load_params
+from oneshot.params import CLASSES, UNLEARNED, Params, check_known, load_params
 from oneshot.tables import of_one_run, read_csv, read_json
 from pipeline.installation import some
 from pipeline.layout import Layout, StudyLayout, address
@@ -28,8 +28,6 @@ COLUMNS = (
     "gap, points",
 )
 ACCURACIES = {"one-shot": "oneshot_test_accuracy", "standalone": "standalone_test_accuracy"}
-UNLEARNED = 2 / CLASSES
-"""An accuracy below this, twice a guess's, says that a network learned nothing."""
 
 
 def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None:

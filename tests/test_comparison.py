@@ -54,6 +54,13 @@ def test_a_row_holds_every_column_and_no_other():
         assert all(set(row) == set(COLUMNS) for row in rows)
 
 
+@pytest.mark.parametrize("arm", ["oneshot", "standalone"])
+def test_an_arm_of_guesses_leaves_the_verdict_open(arm):
+    guesses = replace(make_arms(), **{arm: answers(numpy.full(COUNT, 0.1), 1, 5)})
+    assert compare(guesses)[1]["verdict"].startswith("Cannot be decided: 9 of 9 architectures get less than 20% right")
+    assert "guess" not in compare(make_arms())[1]["verdict"]
+
+
 def test_gap_is_standalone_minus_oneshot_in_points():
     for row in compare(make_arms(seeds=2))[0]:
         gap = 100 * (row["standalone_test_accuracy"] - row["oneshot_test_accuracy"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from oneshot.arms import Arms, Resampled
-from oneshot.params import Compare
+from oneshot.params import UNLEARNED, Compare
 from oneshot.predictors import Row, precision_k, rank_predictors, reference
 from oneshot.randomness import derive
 from oneshot.statistics import (
@@ -120,12 +120,14 @@ def summarise(rows: Sequence[Row], arms: Arms, resampled: Resampled, section: Co
         **Estimate.of(100 * (truth - oneshot).max(), gaps.max(1)).entries("max_gap"),
         "best_oneshot": max(rows, key=lambda row: row["oneshot_val_accuracy"])["architecture"],
         "best_standalone": max(rows, key=lambda row: row["standalone_test_accuracy"])["architecture"],
-        "verdict": judge(_evidence(by_name, rows, resampled, p_value)),
+        "verdict": judge(_evidence(by_name, rows, arms, resampled, p_value)),
         "rankings": rankings,
     }
 
 
-def _evidence(rankings: Mapping[str, Row], rows: Sequence[Row], resampled: Resampled, p_value: float) -> Evidence:
+def _evidence(
+    rankings: Mapping[str, Row], rows: Sequence[Row], arms: Arms, resampled: Resampled, p_value: float
+) -> Evidence:
     taus = {name: _estimated_tau(rankings[name]) for name in ("oneshot_test", "params", "macs")}
     size = max(("params", "macs"), key=lambda name: numpy.nan_to_num(taus[name].value, nan=-1.0))
     sizes = numpy.array([row[size] for row in rows], float)
@@ -135,6 +137,7 @@ def _evidence(rankings: Mapping[str, Row], rows: Sequence[Row], resampled: Resam
         p_value=p_value,
         architectures=len(rows),
         seeds=resampled.supernet_seed_weights.shape[1],
+        unlearned=max(int((arm.mean((0, 2)) < UNLEARNED).sum()) for arm in (arms.oneshot, arms.standalone)),
         size_tau=taus[size],
         size={"params": "params", "macs": "MACs"}[size],
         advantage=Estimate.of(taus["oneshot_test"].value - taus[size].value, ahead),

@@ -22,6 +22,8 @@ from oneshot.space import SearchSpace
 INPUT_SHAPE = (1, 28, 28)
 """Channels, height, width of the images of every known dataset."""
 CLASSES = 10
+UNLEARNED = 2 / CLASSES
+"""An accuracy below this, twice a guess's, says that a network learned nothing."""
 TRAIN_IMAGES = 60_000
 
 StudyName = Annotated[str, Field(pattern=STUDY_NAME)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from oneshot.params import CLASSES, UNLEARNED
 from oneshot.statistics import LEVEL, TIED, Estimate
 
 POWER = 0.8
@@ -23,6 +24,8 @@ class Evidence:
     p_value: float
     architectures: int
     seeds: int
+    unlearned: int
+    """Architectures that get less than UNLEARNED right, of the arm that has more of them."""
     size_tau: Estimate
     """Kendall tau-b of the params, or of the MACs if these rank better, with standalone accuracy."""
     size: str
@@ -33,12 +36,15 @@ class Evidence:
 
 def judge(evidence: Evidence) -> str:
     """Supported: the p-value and the interval leave 0 out. Not supported: the interval lies below 0, or there is no
-    agreement though there are enough architectures to have shown a useful one. Else it cannot be decided."""
+    agreement though there are enough architectures to have shown a useful one. Else it cannot be decided, and so where
+    most of an arm's networks learned nothing."""
     tau, count = evidence.tau, evidence.architectures
     smallest = min(1.0, 2 / math.factorial(count))
     if smallest > LEVEL:
         few = f"even a perfect ranking would have p = {smallest:.3f}; it takes at least {_fewest_architectures()}"
         return f"Cannot be decided with {_number(count, 'architecture')}: {few}."
+    if 2 * evidence.unlearned > count:
+        return f"Cannot be decided: {_unlearned(evidence)}."
     if math.isnan(tau.value):
         return f"Cannot be decided: {TIED}."
     significant = evidence.p_value <= LEVEL
@@ -49,6 +55,11 @@ def judge(evidence: Evidence) -> str:
         return f"Not supported: one-shot does not agree with standalone accuracy {end}"
     sizes = f"{_number(count, 'architecture')} and {_number(evidence.seeds, 'seed')}"
     return f"Cannot be decided with {sizes}: the agreement may be luck, and {_what_it_takes(evidence)} {end}"
+
+
+def _unlearned(evidence: Evidence) -> str:
+    few = f"{evidence.unlearned} of {evidence.architectures} architectures get less than {UNLEARNED:.0%} right"
+    return f"{few}, where a guess gets {1 / CLASSES:.0%}, and ranks of guesses mean nothing"
 
 
 def architectures_needed(tau: float) -> int:
