@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from statistics import median
@@ -65,7 +65,10 @@ def profile_rows(settings: Settings) -> list[Row]:
         (fastest, *wide),
         *((precision, *wide) for precision in slower),
         (fastest, "`depths`", default_task(settings), depths // threads),
-        (fastest, f"`{STUDY}`", default_task(settings, BATCH, STUDY), BATCH),
+        *(
+            (fastest, f"`{STUDY}`", default_task(settings, BATCH, STUDY), images)
+            for images in (BATCH, BATCH // threads)
+        ),
     ]
     rows = chain.from_iterable(_rows(*which) for which in profiled[: settings.amount(len(profiled), 1)])
     return [*rows, _calls_row(settings)]
@@ -104,17 +107,17 @@ def _rows(precision: str, network: str, task: Task, images: int) -> list[Row]:
         ratio = Ratio.of(usual.seconds, seconds, settings.threads * images / batch_size)
         return ratio_row(f"{work}, {what}", task.per_step(median(seconds)), against, ratio)
 
-    convolutions = [result[CONVOLUTIONS] for result in mine.results]
-    flops = settings.threads * part.flops(convolutions_alone=True)
+    def beside_product(what: str, kinds: Collection[str], flops: int) -> Row:
+        seconds = [sum(result[name] for name in kinds) for result in mine.results]
+        against = f"{product.name}: {FLOPS / multiplied.median / 1e9:.0f} GFLOP/s"
+        ratio = Ratio.of(multiplied.seconds, seconds, settings.threads * flops / FLOPS)
+        return share_row(f"{work}, {what}", task.per_step(median(seconds)), against, ratio)
+
     whole, spent = _spent(mine.results)
     return [
         Row(work, task.per_step(whole), ", ".join(f"{name} {task.per_step(seconds)}" for name, seconds in spent), None),
-        share_row(
-            f"{work}, were it its convolutions alone",
-            task.per_step(median(convolutions)),
-            f"{product.name}: {FLOPS / multiplied.median / 1e9:.0f} GFLOP/s",
-            Ratio.of(multiplied.seconds, convolutions, flops / FLOPS),
-        ),
+        beside_product("were it its convolutions alone", [CONVOLUTIONS], part.flops(convolutions_alone=True)),
+        beside_product("were it its layers alone", LAYERS, part.flops()),
         beside_recipe("were it its layers alone", [sum(result[name] for name in LAYERS) for result in mine.results]),
         beside_recipe("without the profiler, none waiting for another", unprofiled.seconds),
     ]

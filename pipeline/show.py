@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from oneshot.catalog import CLASSES, UNLEARNED
 from oneshot.errors import OneshotError
-from oneshot.params import CLASSES, UNLEARNED, Params, check_known, load_params
+from oneshot.params import Params, check_known, load_params
 from oneshot.tables import of_one_run, read_csv, read_json
 from pipeline.installation import some
 from pipeline.layout import Layout, StudyLayout, address

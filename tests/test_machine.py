@@ -82,6 +82,15 @@ def test_processor_without_any_name_is_the_kind_of_machine(tmp_path, monkeypatch
     assert machines._processor(tmp_path / "absent") == "kind"
 
 
+def test_a_gpu_is_named_and_its_float32_is_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Maker 9")
+    monkeypatch.setattr(torch.backends, "fp32_precision", torch.backends.fp32_precision)
+    gpu = Machine("cuda", "fp32", 1)
+    gpu.claim()
+    assert gpu.describe()["processor"] == "Maker 9"
+    assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
 def test_hardware_is_no_part_of_a_fingerprint(monkeypatch):
     monkeypatch.setattr(identity, "verify_training_files", lambda folder: {})
     context = Context("train_supernet", "depths", load_params(ROOT / "params.yaml"), Layout(ROOT, ROOT), listener=None)

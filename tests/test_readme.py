@@ -22,6 +22,17 @@ def test_a_table_of_the_readme_is_that_of_the_committed_results(study: str) -> N
     assert summary(paths) in README
 
 
+@pytest.mark.parametrize("study", load_params(ROOT / "params.yaml").run)
+def test_committed_accuracies_are_as_the_readme_promises(study: str) -> None:
+    rows = read_csv(Layout(ROOT, ROOT).study(study).comparison_table)
+    standalones = [float(row["standalone_test_accuracy"]) for row in rows]
+
+    assert study == "shapes" or min(standalones) >= 0.983
+    if study == "depths":
+        assert sum(standalones) / len(standalones) >= 0.988
+        assert max(float(row["gap"]) for row in rows) <= 1
+
+
 def test_a_gap_that_rounds_to_zero_has_no_sign(tmp_path: Path) -> None:
     committed, small = Layout(ROOT, ROOT).study("depths"), StudyLayout(tmp_path)
     write_json(small.comparison, read_json(committed.comparison) | {"mean_gap": -0.004})

@@ -16,7 +16,7 @@ SURE = Evidence(
     p_value=0.002,
     architectures=9,
     seeds=1,
-    unlearned=0,
+    unlearned={"one-shot": 0, "standalone": 0},
     size_tau=Estimate(0.5, 0.3, 0.7),
     size="params",
     advantage=Estimate(0.3, 0.1, 0.5),
@@ -61,9 +61,10 @@ def test_where_all_have_the_same_size_counting_says_nothing():
 
 @pytest.mark.parametrize("evidence", [SURE, WEAK, replace(SURE, tau=UNDEFINED)])
 def test_ranks_of_guesses_decide_nothing(evidence):
-    sentence = judge(replace(evidence, unlearned=5))
-    assert sentence.startswith("Cannot be decided: 5 of 9 architectures get less than 20% right")
-    assert judge(replace(evidence, unlearned=4)) == judge(evidence)
+    for arm in evidence.unlearned:
+        sentence = judge(replace(evidence, unlearned=evidence.unlearned | {arm: 5}))
+        assert sentence.startswith(f"Cannot be decided: 5 of 9 {arm} accuracies are below 20%")
+    assert judge(replace(evidence, unlearned={"one-shot": 4, "standalone": 4})) == judge(evidence)
 
 
 def test_an_interval_below_zero_is_not_supported():

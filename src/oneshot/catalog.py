@@ -11,6 +11,9 @@ from oneshot.errors import BAD_DATA, OneshotError
 
 Part = Literal["train", "t10k"]
 IMAGE_HEADER, LABEL_HEADER = 16, 8
+CLASSES = 10
+UNLEARNED = 2 / CLASSES
+"""An accuracy below this, twice a guess's, says that a network learned nothing."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy
 
 from oneshot.arms import Arms, Resampled
-from oneshot.params import UNLEARNED, Compare
+from oneshot.catalog import UNLEARNED
+from oneshot.params import Compare
 from oneshot.predictors import Row, precision_k, rank_predictors, reference
 from oneshot.randomness import derive
 from oneshot.statistics import (
@@ -137,7 +138,10 @@ def _evidence(
         p_value=p_value,
         architectures=len(rows),
         seeds=resampled.supernet_seed_weights.shape[1],
-        unlearned=max(int((arm.mean((0, 2)) < UNLEARNED).sum()) for arm in (arms.oneshot, arms.standalone)),
+        unlearned={
+            "one-shot": int((arms.oneshot.mean((0, 2)) < UNLEARNED).sum()),
+            "standalone": int((arms.standalone.mean((0, 2)) < UNLEARNED).sum()),
+        },
         size_tau=taus[size],
         size={"params": "params", "macs": "MACs"}[size],
         advantage=Estimate.of(taus["oneshot_test"].value - taus[size].value, ahead),

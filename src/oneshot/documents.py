@@ -17,6 +17,12 @@ from ruamel.yaml.reader import ReaderError
 from oneshot.errors import MISSING_INPUT, USAGE, OneshotError, quoted_key
 
 MAX_BYTES, MAX_DEPTH, MAX_SCALAR = 65_536, 20, 1000
+OPENED = {
+    "while parsing a flow sequence": "a [",
+    "while parsing a flow mapping": "a {",
+    "while scanning a quoted scalar": "a quotation mark",
+}
+"""ruamel.yaml's words for what it was within, which may have begun far above the line where it stopped."""
 
 
 def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
@@ -96,6 +102,11 @@ def _explain_yaml(error: Exception, text: str) -> str:
         problem = str(error).partition("\n")[0]
         return f": {problem}; the file must be YAML 1.2; correct it"
     line, problem = error.problem_mark.line + 1, error.problem or error.context or "not YAML"
+    if error.context in OPENED and error.context_mark and error.context_mark.line + 1 < line:
+        opened = f"{OPENED[error.context]} is opened here, and not closed before line {line}"
+        return (
+            f":{error.context_mark.line + 1}: {opened}; what is opened must be closed; close it, or correct line {line}"
+        )
     if isinstance(error, DuplicateKeyError):
         key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
         return f":{line}: duplicate key {quoted_key(key)}; a section has each key once; delete one of them"

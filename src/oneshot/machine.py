@@ -88,7 +88,8 @@ class Machine:
         return [results[number] for number in range(len(calls))]
 
     def claim(self) -> None:
-        """Makes this process keep the memory that it frees, and torch run each operation on one thread.
+        """Makes this process keep the memory that it frees, and torch run each operation on one thread and take fp32 at
+        its word.
 
         Threads that share one operation wait for each other at its end, some hundred times a step: where a neighbour
         holds one of their cores a step takes ten times as long. Threads with a part of the batch each (see `map`) meet
@@ -96,6 +97,9 @@ class Machine:
         """
         torch.set_num_threads(1)
         _keep_freed_memory()
+        if (self.device, self.precision) == ("cuda", "fp32"):
+            # By default cuDNN's convolutions are of TF32.
+            torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
     def settings(self) -> dict[str, str | int]:
         """What a result's bytes depend on, and so a fingerprint."""
@@ -104,7 +108,8 @@ class Machine:
     def describe(self) -> dict[str, str | int]:
         """What seconds and bytes depend on: the settings, versions and hardware."""
         versions = {name: version(name) for name in ("numpy", "scipy")} | {"python": platform.python_version()}
-        return self.settings() | versions | {"processor": _processor(), "cores": os.cpu_count() or 1}
+        processor = torch.cuda.get_device_name() if self.device == "cuda" else _processor()
+        return self.settings() | versions | {"processor": processor, "cores": os.cpu_count() or 1}
 
 
 @lru_cache

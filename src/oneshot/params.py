@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic_core import PydanticCustomError
 
 from oneshot.blocks import AnyLayer, ClassifierLayer, LayerError
-from oneshot.catalog import CATALOG
+from oneshot.catalog import CATALOG, CLASSES
 from oneshot.documents import load_document
 from oneshot.errors import USAGE, OneshotError, quoted_key
 from oneshot.faults import DATASET_NAME, FOLDER, STUDY_NAME, closest, explain, misfit
@@ -21,9 +21,6 @@ from oneshot.space import SearchSpace
 
 INPUT_SHAPE = (1, 28, 28)
 """Channels, height, width of the images of every known dataset."""
-CLASSES = 10
-UNLEARNED = 2 / CLASSES
-"""An accuracy below this, twice a guess's, says that a network learned nothing."""
 TRAIN_IMAGES = 60_000
 
 StudyName = Annotated[str, Field(pattern=STUDY_NAME)]

@@ -1,11 +1,12 @@
 """One sentence: is the supernet's ranking supported, not supported, or not to be decided, and what would it take?"""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scipy import stats
 
-from oneshot.params import CLASSES, UNLEARNED
+from oneshot.catalog import CLASSES, UNLEARNED
 from oneshot.statistics import LEVEL, TIED, Estimate
 
 POWER = 0.8
@@ -24,8 +25,8 @@ class Evidence:
     p_value: float
     architectures: int
     seeds: int
-    unlearned: int
-    """Architectures that get less than UNLEARNED right, of the arm that has more of them."""
+    unlearned: Mapping[str, int]
+    """By arm, how many of its accuracies are below UNLEARNED."""
     size_tau: Estimate
     """Kendall tau-b of the params, or of the MACs if these rank better, with standalone accuracy."""
     size: str
@@ -43,8 +44,10 @@ def judge(evidence: Evidence) -> str:
     if smallest > LEVEL:
         few = f"even a perfect ranking would have p = {smallest:.3f}; it takes at least {_fewest_architectures()}"
         return f"Cannot be decided with {_number(count, 'architecture')}: {few}."
-    if 2 * evidence.unlearned > count:
-        return f"Cannot be decided: {_unlearned(evidence)}."
+    for arm, unlearned in evidence.unlearned.items():
+        if 2 * unlearned > count:
+            low = f"{unlearned} of {count} {arm} accuracies are below {UNLEARNED:.0%}"
+            return f"Cannot be decided: {low}, where a guess has {1 / CLASSES:.0%}; ranks of guesses mean nothing."
     if math.isnan(tau.value):
         return f"Cannot be decided: {TIED}."
     significant = evidence.p_value <= LEVEL
@@ -55,11 +58,6 @@ def judge(evidence: Evidence) -> str:
         return f"Not supported: one-shot does not agree with standalone accuracy {end}"
     sizes = f"{_number(count, 'architecture')} and {_number(evidence.seeds, 'seed')}"
     return f"Cannot be decided with {sizes}: the agreement may be luck, and {_what_it_takes(evidence)} {end}"
-
-
-def _unlearned(evidence: Evidence) -> str:
-    few = f"{evidence.unlearned} of {evidence.architectures} architectures get less than {UNLEARNED:.0%} right"
-    return f"{few}, where a guess gets {1 / CLASSES:.0%}, and ranks of guesses mean nothing"
 
 
 def architectures_needed(tau: float) -> int:
