@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ruamel.yaml import YAML
-
+from oneshot.documents import rewrite_document
 from oneshot.errors import USAGE, OneshotError
 from oneshot.params import check_known, load_params
 from pipeline.layout import Layout
@@ -39,15 +39,14 @@ def make_small_project(source: Layout, destination: Path, studies: Sequence[str]
     (destination / ".dvc" / "config").write_text(
         "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
     )
-    _write_small_params(source, destination / "params.yaml", studies, batch_size)
-
-
-def _write_small_params(source: Layout, target: Path, studies: Sequence[str], batch_size: int) -> None:
-    """Those of the project with its comments, of all studies; `run` names the chosen ones."""
-    yaml = YAML()  # as it is written, comments and all
-    yaml.width = 1000  # wraps no line
-    params = yaml.load(source.params)
     data = source.dataset("mnist")
+    rewrite_document(
+        source.params, destination / "params.yaml", lambda params: _make_small(params, data, studies, batch_size)
+    )
+
+
+def _make_small(params: Any, data: Path, studies: Sequence[str], batch_size: int) -> None:
+    """All studies of params.yaml, in place; `run` names the chosen ones."""
     folder = str(data) if data.is_dir() else None
     params["run"] = dict.fromkeys(studies, "mnist")
     params["datasets"] = {"mnist": {"folder": folder, "validation_size": VALIDATION_SIZE, "split_seed": 0}}
@@ -59,4 +58,3 @@ def _write_small_params(source: Layout, target: Path, studies: Sequence[str], ba
         study["training_size"] = TRAINING_SIZE
         study["evaluate"]["calibration_images"] = 500
         study["compare"]["bootstrap_samples"] = 200
-    yaml.dump(params, target)

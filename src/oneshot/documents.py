@@ -4,7 +4,7 @@ import copy
 import functools
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ def _parse(name: str, text: str) -> dict[str, Any]:
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     with path.open("w") as file:
         YAML(typ="safe", pure=True).dump(document, file)
+
+
+def rewrite_document(source: Path, target: Path, change: Callable[[Any], None]) -> None:
+    """Writes what `change` makes of a document that `load_document` takes; comments and order stay."""
+    yaml = YAML()
+    yaml.width = 1000  # wraps no line
+    document = yaml.load(source)
+    change(document)
+    yaml.dump(document, target)
 
 
 def dump_document(document: Mapping[str, Any]) -> str:
