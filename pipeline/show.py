@@ -31,13 +31,16 @@ COLUMNS = (
 ACCURACIES = {"one-shot": "oneshot_test_accuracy", "standalone": "standalone_test_accuracy"}
 
 
-def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None:
-    """only: studies; all of `run` if there is none. `say` hears at the end what a reader should know of them."""
+def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> bool:
+    """Whether there are tables of all. only: studies; all of `run` if there is none. `say` hears at the end what a
+    reader should know of them."""
     layout, console = Layout.find(), Console()
     params = load_params(layout.params)
     check_known(only, "run", params.run)
-    studies, notes = list(dict.fromkeys(only or params.run)), list[str]()
-    for study in studies:
+    studies = list(dict.fromkeys(only or params.run))
+    absent = [study for study in studies if not layout.manifest(study).exists()]
+    notes = [f"{study}: not compared yet; a table is of the stage compare; run `dvc repro`" for study in absent]
+    for study in (study for study in studies if study not in absent):
         paths = layout.study(study)
         with of_one_run(f"compare@{study}"):
             # Not what params.yaml says now, which may be edited.
@@ -50,6 +53,7 @@ def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> None
             notes += _unlearned(study, paths)
     for note in (*_stale(layout, params, studies), *notes):
         say(note)
+    return not absent
 
 
 def markdown_table(paths: StudyLayout) -> str:

@@ -1,5 +1,6 @@
 """`oneshot show` prints the tables of the studies it is asked for, and says what their reader should know."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from click.testing import CliRunner, Result
 from project import ROOT, Project, make_bare_project
 
 from oneshot.commands import main
-from oneshot.errors import USAGE
+from oneshot.documents import load_document, write_document
+from oneshot.errors import MISSING_INPUT, USAGE
 from oneshot.tables import read_csv, write_csv
 from pipeline.layout import Layout, StudyLayout
 from pipeline.show import ACCURACIES
@@ -42,6 +44,17 @@ def test_a_study_that_run_does_not_name_is_one_line(folder: Path) -> None:
 
     assert result.exit_code == USAGE and not result.stdout
     assert result.stderr == "error: shapes: not in `run` of params.yaml; known: depths, kernels-sum; use one of them\n"
+
+
+def test_a_study_that_was_never_compared_hides_no_other(folder: Path) -> None:
+    params = load_document(folder / "params.yaml")
+    params["run"] = {"new": "mnist"} | params["run"]
+    params["studies"]["new"] = copy.deepcopy(params["studies"]["depths"])  # no alias in the file
+    write_document(folder / "params.yaml", params)
+    result = show()
+
+    assert result.exit_code == MISSING_INPUT and all(f"{study} on mnist" in result.stdout for study in STUDIES)
+    assert "new: not compared yet; a table is of the stage compare; run `dvc repro`" in result.stderr.splitlines()
 
 
 @pytest.fixture

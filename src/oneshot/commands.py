@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from oneshot.errors import IO, USAGE, OneshotError
+from oneshot.errors import IO, MISSING_INPUT, USAGE, OneshotError
 
 WRONG = 1  # of verify and doctor
 STAGES = {
@@ -153,7 +153,7 @@ def show(studies: tuple[str, ...], markdown: bool) -> None:
     """Print the tables of all studies, or of these."""
     from pipeline.show import run
 
-    run(markdown, studies, _say)
+    sys.exit(0 if run(markdown, studies, _say) else MISSING_INPUT)
 
 
 @main.command()

@@ -119,6 +119,8 @@ def _explain_yaml(error: Exception, text: str) -> str:
     if isinstance(error, DuplicateKeyError):
         key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
         return f":{line}: duplicate key {quoted_key(key)}; a section has each key once; delete one of them"
+    if error.context == "while scanning a simple key" and error.context_mark:
+        line = error.context_mark.line + 1  # it looks for the colon on the next one, too
     if "'\\t'" in problem:
         return f":{line}: a tab; YAML is indented with spaces; replace it"
     return f":{line}: {problem.splitlines()[0]}; the file must be YAML 1.2; correct that line"

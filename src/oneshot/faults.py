@@ -121,6 +121,6 @@ def closest(name: str, known: Iterable[str], otherwise: str) -> str:
 def _shown(value: Any) -> str:
     """Roughly as the file has it, on one line, not too long."""
     if isinstance(value, dict | Section):
-        return "a mapping"
+        return "a mapping" if value else "{}"
     text = f"[{', '.join(map(_shown, value))}]" if isinstance(value, list) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -37,23 +37,23 @@ class Evidence:
 
 def judge(evidence: Evidence) -> str:
     """Supported: the p-value and the interval leave 0 out. Not supported: the interval lies below 0, or there is no
-    agreement though there are enough architectures to have shown a useful one. Else it cannot be decided, and so where
-    most of an arm's networks learned nothing."""
+    agreement though there are enough architectures to have shown a useful one. Else it cannot be decided, nor where
+    several networks of an arm learned nothing."""
     tau, count = evidence.tau, evidence.architectures
     smallest = min(1.0, 2 / math.factorial(count))
     if smallest > LEVEL:
         few = f"even a perfect ranking would have p = {smallest:.3f}; it takes at least {_fewest_architectures()}"
         return f"Cannot be decided with {_number(count, 'architecture')}: {few}."
-    for arm, unlearned in evidence.unlearned.items():
-        if 2 * unlearned > count:
-            low = f"{unlearned} of {count} {arm} accuracies are below {UNLEARNED:.0%}"
-            return f"Cannot be decided: {low}, where a guess has {1 / CLASSES:.0%}; ranks of guesses mean nothing."
     if math.isnan(tau.value):
         return f"Cannot be decided: {TIED}."
     significant = evidence.p_value <= LEVEL
     end = f"({_figures(evidence)}); {_against_size(evidence)}."
     if significant and tau.low > 0:
         return f"Supported: one-shot agrees with standalone accuracy better than chance {end}"
+    for arm, unlearned in evidence.unlearned.items():
+        if unlearned > 1:
+            low = f"{unlearned} of {count} {arm} accuracies are below {UNLEARNED:.0%}"
+            return f"Cannot be decided: {low}, a guess has {1 / CLASSES:.0%}, and ranks of guesses mean nothing {end}"
     if tau.high <= 0 or (not significant and architectures_needed(USEFUL_TAU) <= count):
         return f"Not supported: one-shot does not agree with standalone accuracy {end}"
     sizes = f"{_number(count, 'architecture')} and {_number(evidence.seeds, 'seed')}"
