@@ -31,12 +31,12 @@ number of subnets is measured in one process, and its ratios are of medians.
   itself, looks at as many trainings side by side as a supernet has threads: each with its part of a supernet's batch,
   or, of `kernels-sum` with 128 images, with a standalone's whole batch. "Were it its convolutions alone" is the share
   of the product on as many threads that a step would reach in which nothing else took time; "were it its layers
-  alone", without optimizer, data, loss, casts of weights to bfloat16 and Python, is the same, and the ratio to the
-  usual recipe for as many images. More than that takes faster layers. Times are of one of the trainings; a gradient's
-  zeros count as pooling. Other operations are those of the data, the loss, casts and the optimizer; all else is
-  Python, and the profiler. "Without the profiler, none waiting for another" are the same trainings as they are: a
-  batch in parts, which wait for each other, cannot be faster. A step with 8 images takes what its calls of PyTorch and
-  oneDNN take, however little they compute.
+  alone", without optimizer, data, loss, casts of weights to bfloat16 and Python, is that share, too, and, in a row of
+  its own, the ratio to the usual recipe for as many images. More than that takes faster layers. Times are of one of
+  the trainings; a gradient's zeros count as pooling. Other operations are those of the data, the loss, casts and the
+  optimizer; all else is Python, and the profiler. "Without the profiler, none waiting for another" are the same
+  trainings as they are: a batch in parts, which wait for each other, cannot be faster. A step with 8 images takes what
+  its calls of PyTorch and oneDNN take, however little they compute.
 - What telling MLflow costs is counted in seconds of a core, by the process that tells it, without the git commands
   that it starts: about the most that it can take from a training. In the repository's first stage MLflow's database
   is made as well, once. Standalones are trained side by side: their seconds are divided by the workers. What a stage

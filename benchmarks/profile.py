@@ -102,13 +102,15 @@ def _rows(precision: str, network: str, task: Task, images: int) -> list[Row]:
     mine, usual, multiplied, unprofiled = alternate(sides, settings.amount(7, 1)).values()
     work = f"profile of a step of {network}, {precision}, {settings.threads} processes with {images} images each"
 
+    def spent_on(kinds: Collection[str]) -> list[float]:
+        return [sum(result[kind] for kind in kinds) for result in mine.results]
+
     def beside_recipe(what: str, seconds: Sequence[float]) -> Row:
         against = f"{sides[1].name}: {task.per_step(usual.median)} for {batch_size} images"
         ratio = Ratio.of(usual.seconds, seconds, settings.threads * images / batch_size)
         return ratio_row(f"{work}, {what}", task.per_step(median(seconds)), against, ratio)
 
-    def beside_product(what: str, kinds: Collection[str], flops: int) -> Row:
-        seconds = [sum(result[name] for name in kinds) for result in mine.results]
+    def beside_product(what: str, seconds: Sequence[float], flops: int) -> Row:
         against = f"{product.name}: {FLOPS / multiplied.median / 1e9:.0f} GFLOP/s"
         ratio = Ratio.of(multiplied.seconds, seconds, settings.threads * flops / FLOPS)
         return share_row(f"{work}, {what}", task.per_step(median(seconds)), against, ratio)
@@ -116,9 +118,9 @@ def _rows(precision: str, network: str, task: Task, images: int) -> list[Row]:
     whole, spent = _spent(mine.results)
     return [
         Row(work, task.per_step(whole), ", ".join(f"{name} {task.per_step(seconds)}" for name, seconds in spent), None),
-        beside_product("were it its convolutions alone", [CONVOLUTIONS], part.flops(convolutions_alone=True)),
-        beside_product("were it its layers alone", LAYERS, part.flops()),
-        beside_recipe("were it its layers alone", [sum(result[name] for name in LAYERS) for result in mine.results]),
+        beside_product("were it its convolutions alone", spent_on([CONVOLUTIONS]), part.flops(convolutions_alone=True)),
+        beside_product("were it its layers alone", spent_on(LAYERS), part.flops()),
+        beside_recipe("were it its layers alone", spent_on(LAYERS)),
         beside_recipe("without the profiler, none waiting for another", unprofiled.seconds),
     ]
 

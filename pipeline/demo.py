@@ -25,7 +25,7 @@ EPOCHS = {"supernet": 3, "standalone": 1}
 
 
 def make_small_project(source: Layout, destination: Path, studies: Sequence[str], batch_size: int = 64) -> None:
-    """A small project of the named studies, without git. Raises OneshotError (exit 2) if the folder is in use."""
+    """Without git; its `run` names these studies. Raises OneshotError (exit 2) if the folder is in use."""
     if destination.exists() and any(destination.iterdir()):
         raise OneshotError(f"{destination}: not empty; a demo starts from nothing; remove it or name another", USAGE)
     check_known(studies, "studies", load_params(source.params).studies)

@@ -39,8 +39,9 @@ def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> bool
     check_known(only, "run", params.run)
     studies = list(dict.fromkeys(only or params.run))
     absent = [study for study in studies if not layout.manifest(study).exists()]
-    notes = [f"{study}: not compared yet; a table is of the stage compare; run `dvc repro`" for study in absent]
-    for study in (study for study in studies if study not in absent):
+    compared = [study for study in studies if study not in absent]
+    notes = [f"{study}: not compared yet; the stage compare makes its table; run `dvc repro`" for study in absent]
+    for study in compared:
         paths = layout.study(study)
         with of_one_run(f"compare@{study}"):
             # Not what params.yaml says now, which may be edited.
@@ -51,7 +52,7 @@ def run(markdown: bool, only: Sequence[str], say: Callable[[str], None]) -> bool
                 console.print(_table(f"{study} on {dataset}", paths))
                 console.print(summary(paths), highlight=False, markup=False)
             notes += _unlearned(study, paths)
-    for note in (*_stale(layout, params, studies), *notes):
+    for note in (*_stale(layout, params, compared), *notes):
         say(note)
     return not absent
 

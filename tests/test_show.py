@@ -54,7 +54,7 @@ def test_a_study_that_was_never_compared_hides_no_other(folder: Path) -> None:
     result = show()
 
     assert result.exit_code == MISSING_INPUT and all(f"{study} on mnist" in result.stdout for study in STUDIES)
-    assert "new: not compared yet; a table is of the stage compare; run `dvc repro`" in result.stderr.splitlines()
+    assert "new: not compared yet; the stage compare makes its table; run `dvc repro`" in result.stderr.splitlines()
 
 
 @pytest.fixture
