@@ -26,7 +26,7 @@ from test_report import HOSTILE, Outline, results_of
 
 from oneshot.catalog import CATALOG, FilePin, KnownDataset
 from oneshot.commands import main
-from oneshot.documents import load_document, write_document
+from oneshot.documents import load_document, rewrite_document, write_document
 from oneshot.errors import UNAVAILABLE
 from oneshot.params import DatasetName, StudyName, load_params
 from oneshot.report.page import ALTERNATIVES, render
@@ -42,17 +42,18 @@ SOURCES = {
 BUILTINS = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}
 CALLS = (
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "subprocess.Popen"),
-    *("numpy.load", "numpy.loadtxt", "numpy.genfromtxt"),
+    *("numpy.load", "numpy.loadtxt", "numpy.genfromtxt", "yaml.load", "yaml.unsafe_load"),
     *("torch.jit.load", "torch.jit.script", "torch.export.load", "torch.hub.load", "load_model", "log_model"),
     *("extractall", "unpack_archive", "tempfile.mktemp"),
 )
+# With comments and order, of what `load_document` has taken; a tag makes no object there either (a test below).
+ROUND_TRIPS = {"src/oneshot/documents.py": ["YAML()", "yaml.load(source)"]}
 FLAGS = ("shell=True", "allow_pickle=True", "weights_only=False", "verify=False", "autoescape=False")
 
 
 def is_fault(call: ast.Call) -> bool:
     name, words = ast.unparse(call.func), [ast.unparse(word) for word in call.keywords]
-    # Plain data, or, as it is by default, a round trip: neither makes objects of tags.
-    unsafe_yaml = name.endswith("YAML") and any(word.startswith("typ=") and word != "typ='safe'" for word in words)
+    unsafe_yaml = name.endswith("YAML") and "typ='safe'" not in words
     return (
         name in BUILTINS
         or f".{name}".endswith(tuple(f".{each}" for each in CALLS))
@@ -67,7 +68,7 @@ def calls(*trees: ast.AST) -> list[ast.Call]:
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_no_source_runs_text_reads_objects_or_unpacks_files(path: str) -> None:
-    assert [ast.unparse(call) for call in calls(SOURCES[path]) if is_fault(call)] == []
+    assert [ast.unparse(call) for call in calls(SOURCES[path]) if is_fault(call)] == ROUND_TRIPS.get(path, [])
 
 
 @pytest.mark.parametrize(
@@ -77,8 +78,8 @@ def test_no_source_runs_text_reads_objects_or_unpacks_files(path: str) -> None:
         "os.system(text)",
         "numpy.load(path, allow_pickle=True)",
         "subprocess.run(text, shell=True)",
+        "YAML().load(text)",
         "YAML(typ='unsafe').load(text)",
-        "YAML(typ='full').load(text)",
         "tarfile.open(path).extractall(folder)",
         "Environment(autoescape=False)",
         "mlflow.pytorch.load_model(uri)",
@@ -86,6 +87,14 @@ def test_no_source_runs_text_reads_objects_or_unpacks_files(path: str) -> None:
 )
 def test_what_is_forbidden_would_be_found(text: str) -> None:
     assert any(is_fault(call) for call in calls(ast.parse(text)))
+
+
+def test_a_round_trip_makes_no_object_of_a_tag(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("a: !!python/object/apply:os.mkdir ['made']\n")
+    seen: list[object] = []
+    rewrite_document(tmp_path / "source", tmp_path / "target", lambda document: seen.append(list(document["a"])))
+
+    assert seen == [["made"]]
 
 
 def test_sub_processes_are_given_lists() -> None:
