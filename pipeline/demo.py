@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from oneshot.documents import rewrite_document
+from oneshot.documents import rewrite_document, set_off
 from oneshot.errors import USAGE, OneshotError
 from oneshot.params import check_known, load_params
 from pipeline.layout import Layout
@@ -50,7 +50,7 @@ def _make_small(params: Any, data: Path, studies: Sequence[str], batch_size: int
     folder = str(data) if data.is_dir() else None
     params["run"] = dict.fromkeys(studies, "mnist")
     params["datasets"] = {"mnist": {"folder": folder, "validation_size": VALIDATION_SIZE, "split_seed": 0}}
-    params.yaml_set_comment_before_after_key("datasets", before="\n")  # the empty line went with a study of `run`
+    set_off(params, "datasets")  # the empty line went with a study of `run`
     params["compute"]["supernet_threads"] = 1  # small steps are faster on one thread
     for study in params["studies"].values():
         for arm, epochs in EPOCHS.items():

@@ -61,19 +61,24 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
 
 def rewrite_document(source: Path, target: Path, change: Callable[[Any], None]) -> None:
     """Writes what `change` makes of a document that `load_document` takes; comments and order stay."""
-    yaml = YAML()
-    yaml.width = 1000  # wraps no line
-    document = yaml.load(source)
+    editor = YAML(typ="rt", pure=True)
+    editor.width = 1000  # wraps no line
+    document = editor.load(source)
     change(document)
-    yaml.dump(document, target)
+    editor.dump(document, target)
+
+
+def set_off(document: Any, key: str) -> None:
+    """An empty line before a key of what `rewrite_document` changes."""
+    document.yaml_set_comment_before_after_key(key, before="\n")
 
 
 def dump_document(document: Mapping[str, Any]) -> str:
     """As text, keys in their own order."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer = YAML(typ="safe", pure=True)
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = io.StringIO()
-    yaml.dump(document, text)
+    writer.dump(document, text)
     return text.getvalue()
 
 
@@ -111,11 +116,9 @@ def _explain_yaml(error: Exception, text: str) -> str:
         problem = str(error).partition("\n")[0]
         return f": {problem}; the file must be YAML 1.2; correct it"
     line, problem = error.problem_mark.line + 1, error.problem or error.context or "not YAML"
-    if error.context in OPENED and error.context_mark and error.context_mark.line + 1 < line:
+    if error.context in OPENED and error.context_mark and (begun := error.context_mark.line + 1) < line:
         opened = f"{OPENED[error.context]} is opened here, and not closed before line {line}"
-        return (
-            f":{error.context_mark.line + 1}: {opened}; what is opened must be closed; close it, or correct line {line}"
-        )
+        return f":{begun}: {opened}; what is opened must be closed; close it, or correct line {line}"
     if isinstance(error, DuplicateKeyError):
         key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
         return f":{line}: duplicate key {quoted_key(key)}; a section has each key once; delete one of them"

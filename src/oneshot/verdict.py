@@ -37,8 +37,8 @@ class Evidence:
 
 def judge(evidence: Evidence) -> str:
     """Supported: the p-value and the interval leave 0 out. Not supported: the interval lies below 0, or there is no
-    agreement though there are enough architectures to have shown a useful one. Else it cannot be decided, nor where
-    several networks of an arm learned nothing."""
+    agreement though there are enough architectures to have shown a useful one. Where several networks of an arm learned
+    nothing it is supported or cannot be decided; the latter in all other cases, too."""
     tau, count = evidence.tau, evidence.architectures
     smallest = min(1.0, 2 / math.factorial(count))
     if smallest > LEVEL:
