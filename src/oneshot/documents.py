@@ -1,4 +1,5 @@
-"""YAML files as plain data: read as YAML 1.2, as DVC does, and refused where the text would not mean what it shows."""
+"""YAML files as plain data: read as YAML 1.2 by libyaml, as DVC does, and refused where the text would not mean what it
+shows."""
 
 import copy
 import functools
@@ -37,7 +38,10 @@ def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
         raise OneshotError(f"{path.name}: cannot be read: {error.strerror}; check the file", MISSING_INPUT) from None
     if size > limit:
         raise OneshotError(f"{path.name}: {size} bytes; at most {limit} are read; shorten it", USAGE)
-    text = data.decode("utf-8", errors="surrogateescape")  # ruamel.yaml refuses what that leaves
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise OneshotError(f"{path.name}{_not_text(data, error.start)}", USAGE) from None
     return copy.deepcopy(_parse(path.name, text))
 
 
@@ -45,7 +49,7 @@ def load_document(path: Path, limit: int = MAX_BYTES) -> dict[str, Any]:
 def _parse(name: str, text: str) -> dict[str, Any]:
     try:
         _refuse_doubtful_yaml(name, text)
-        document = YAML(typ="safe", pure=True).load(text)
+        document = YAML(typ="safe").load(text)
     except (YAMLError, ValueError) as error:
         raise OneshotError(f"{name}{_explain_yaml(error, text)}", USAGE) from None
     if not isinstance(document, dict):
@@ -85,13 +89,13 @@ def dump_document(document: Mapping[str, Any]) -> str:
 def _refuse_doubtful_yaml(name: str, text: str) -> None:
     """What YAML allows and we do not: the text shall mean what it shows, and be small."""
     depth = documents = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for event in YAML(typ="safe").parse(text):
         depth += type(event).__name__.endswith("StartEvent") - type(event).__name__.endswith("EndEvent")
         documents += isinstance(event, DocumentStartEvent)
         if documents > 1:
             problem = "a second document begins; the file must be one; delete the line that begins it"
         elif isinstance(event, DocumentStartEvent) and (event.version or event.tags):
-            problem = "a directive above; the file is read as YAML 1.2 without any; delete the lines that begin with %"
+            problem = "a directive; the file is read as YAML 1.2 without any; delete the lines that begin with %"
         elif isinstance(event, AliasEvent) or getattr(event, "anchor", None):
             problem = "an anchor or alias; `dvc exp run -S` would lose edits below it; write the values out"
         elif isinstance(event, ScalarEvent) and event.value == "<<":
@@ -107,11 +111,15 @@ def _refuse_doubtful_yaml(name: str, text: str) -> None:
         raise OneshotError(f"{name}:{event.start_mark.line + 1}: {problem}", USAGE)
 
 
+def _not_text(data: bytes, position: int) -> str:
+    line = data.count(b"\n", 0, position) + 1
+    return f":{line}: a byte or character that is not printable text; the file must be UTF-8; retype that line"
+
+
 def _explain_yaml(error: Exception, text: str) -> str:
     """The line's number where it is known, then what is wrong, the rule, the mend."""
     if isinstance(error, ReaderError):
-        line = text.count("\n", 0, error.position) + 1
-        return f":{line}: a byte or character that is not printable text; the file must be UTF-8; retype that line"
+        return _not_text(text.encode(), error.position)
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         problem = str(error).partition("\n")[0]
         return f": {problem}; the file must be YAML 1.2; correct it"
@@ -122,8 +130,8 @@ def _explain_yaml(error: Exception, text: str) -> str:
     if isinstance(error, DuplicateKeyError):
         key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
         return f":{line}: duplicate key {quoted_key(key)}; a section has each key once; delete one of them"
+    if text.split("\n")[line - 1].startswith("\t", error.problem_mark.column):
+        return f":{line}: a tab; YAML is indented with spaces; replace it"
     if error.context == "while scanning a simple key" and error.context_mark:
         line = error.context_mark.line + 1  # it looks for the colon on the next one, too
-    if "'\\t'" in problem:
-        return f":{line}: a tab; YAML is indented with spaces; replace it"
     return f":{line}: {problem.splitlines()[0]}; the file must be YAML 1.2; correct that line"
