@@ -250,6 +250,7 @@ BAD_FILES = {
     "lines that nest": (b"\n".join(b" " * n + b"a:" for n in range(100)), "params.yaml:19", "too deep"),
     "directive": (b"%YAML 1.1\n---\n" + COMMITTED.encode(), "params.yaml:1", "read as YAML 1.2"),
     "colon without a space, in braces": (b"run: {depths:mnist}\n", "params.yaml:1", "the file must be YAML 1.2"),
+    "lines that end as on an old Mac": (b"run: {}\rstudies: @\r", "params.yaml:2", "the file must be YAML 1.2"),
     "second document of nothing": (b"run: {}\n---\n", "params.yaml:2", "a second document begins"),
     "date that is none": (b"run: 2001-13-45\n", "params.yaml", "the file must be YAML 1.2"),
     "merge markers": (b"<<<<<<< HEAD\nrun: {}\n=======\n", "params.yaml:2", "the file must be YAML 1.2"),

@@ -130,7 +130,7 @@ def _explain_yaml(error: Exception, text: str) -> str:
     if isinstance(error, DuplicateKeyError):
         key = problem.removeprefix('found duplicate key "').partition('" with value')[0]
         return f":{line}: duplicate key {quoted_key(key)}; a section has each key once; delete one of them"
-    if text.split("\n")[line - 1].startswith("\t", error.problem_mark.column):
+    if text.startswith("\t", error.problem_mark.index):
         return f":{line}: a tab; YAML is indented with spaces; replace it"
     if error.context == "while scanning a simple key" and error.context_mark:
         line = error.context_mark.line + 1  # it looks for the colon on the next one, too
